@@ -1,0 +1,1 @@
+"""One absl launcher a job; run as `python -m launch.NAME`."""

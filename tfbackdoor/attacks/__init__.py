@@ -1,0 +1,1 @@
+"""Backdoor attacks: triggers and poisoned training sets."""

@@ -1,0 +1,92 @@
+"""Crop, flip and Cutout on batches, inside the graph."""
+
+import tensorflow as tf
+
+
+def augment(
+    batches: tf.data.Dataset,
+    *,
+    padding: int = 4,
+    flip: bool = True,
+    cutout_holes: int = 0,
+    cutout_length: int = 9,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Random crop, horizontal flip and Cutout, as both papers train.
+
+    Each epoch draws anew; the same seed draws the same epochs.
+
+    Args:
+        batches: batched data set of `(images, labels, ...)`, images
+            `(batch, height, width, channels)`.
+        padding: int >= 0, pixels of zeros on each side before the random crop
+            back to the original size (4 in both papers).
+        flip: bool, whether to mirror every other image at random.
+        cutout_holes: int >= 0, zeroed squares an image (1 in NAD).
+        cutout_length: int > 0, their side in pixels (9 in NAD's paper, 3 in
+            its code).
+        seed: int.
+
+    Returns:
+        The same data set with augmented images.
+    """
+    if padding < 0 or cutout_holes < 0 or cutout_length < 1:
+        raise ValueError(
+            "`padding` and `cutout_holes` must be >= 0 and `cutout_length` "
+            f">= 1. Received: padding={padding}, cutout_holes={cutout_holes}, "
+            f"cutout_length={cutout_length}"
+        )
+
+    def augment_batch(seeds, batch):
+        images, *rest = batch
+        seeds = tf.random.split(seeds, 3)
+        if padding:
+            images = _random_crop(images, padding, seeds[0])
+        if flip:
+            images = _random_flip(images, seeds[1])
+        if cutout_holes:
+            images = _cutout(images, cutout_holes, cutout_length, seeds[2])
+        return images, *rest
+
+    seeds = tf.data.Dataset.random(
+        seed=seed, rerandomize_each_iteration=True
+    ).batch(2)
+    return tf.data.Dataset.zip(seeds, batches).map(
+        augment_batch, num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def _random_crop(images, padding, seed):
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    padded = tf.pad(images, [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)])
+    offsets = tf.random.stateless_uniform(
+        [2, count, 1], seed, maxval=2 * padding + 1, dtype=tf.int32
+    )
+    rows = offsets[0] + tf.range(height)
+    columns = offsets[1] + tf.range(width)
+    padded = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(padded, columns, axis=2, batch_dims=1)
+
+
+def _random_flip(images, seed):
+    count = tf.shape(images)[0]
+    flipped = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
+    return tf.where(flipped, tf.reverse(images, [2]), images)
+
+
+def _cutout(images, holes, length, seed):
+    """Zeros squares whose centres are uniform over the image."""
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    centres = tf.random.stateless_uniform([2, count, holes, 1], seed)
+    rows = _covered(centres[0], height, length)
+    columns = _covered(centres[1], width, length)
+    hole = rows[:, :, :, None] & columns[:, :, None, :]
+    keep = ~tf.reduce_any(hole, axis=1)[..., None]
+    return tf.where(keep, images, tf.zeros_like(images))
+
+
+def _covered(centre, size, length):
+    """Which of `size` positions a span of `length` about a centre covers."""
+    first = tf.cast(centre * size, tf.int32) - length // 2
+    positions = tf.range(size)
+    return (positions >= first) & (positions < first + length)

@@ -1,0 +1,171 @@
+"""What the classifier at hand is, and whether images suit it."""
+
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def load_classifier(path: str | pathlib.Path) -> keras.Model:
+    """Loads a `.keras` or legacy `.h5` classifier in safe mode.
+
+    The file is untrusted: no code stored in it is run.
+
+    Args:
+        path: file to read.
+
+    Raises:
+        ValueError: where there is no such file, it is a SavedModel (which has
+            no variables to mask), is corrupt, needs custom code, or is no
+            classifier of images.
+    """
+    path = pathlib.Path(path)
+    if (path / "saved_model.pb").exists():
+        raise ValueError(
+            f"`path` must be a .keras or .h5 file. Received: {path}, a "
+            "SavedModel, whose weights cannot be masked or trained; save the "
+            "original model with model.save('model.keras')."
+        )
+    if not path.is_file():
+        raise ValueError(f"`path` must be a .keras or .h5 file. Received: {path}, "
+                         f"{'a folder' if path.is_dir() else 'which does not exist'}.")
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ValueError(
+            f"`path` must end in .keras or .h5. Received: {path}"
+        )
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"`path` must be a .keras archive. Received: {path}, which is "
+            "corrupt or of another kind."
+        )
+    try:
+        classifier = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"`path` must hold a Keras model that loads without custom code. "
+            f"Received: {path}, which fails with: {reason[0]}"
+        ) from error
+    check_classifier(classifier)
+    return classifier
+
+
+def check_classifier(classifier: keras.Model) -> None:
+    """Raises ValueError unless `classifier` maps one image to class scores."""
+    if not isinstance(classifier, keras.Model):
+        raise TypeError(
+            "`classifier` must be a keras.Model. "
+            f"Received: {type(classifier).__name__}"
+        )
+    if not classifier.built:
+        raise ValueError(
+            "`classifier` must be built: call it once on a batch of images. "
+            f"Received: {classifier.name}, which has no variables yet."
+        )
+    shape = image_shape(classifier)
+    if len(shape) != 3 or None in shape:
+        raise ValueError(
+            "`classifier` must take images (height, width, channels) of a "
+            f"fixed size. Received: input shape {shape}"
+        )
+    scores = classifier.compute_output_shape((None, *shape))
+    if not isinstance(scores, tuple) or len(scores) != 2 or scores[1] < 2:
+        raise ValueError(
+            "`classifier` must give one score a class, shape (batch, classes) "
+            f"with classes >= 2. Received: output shape {scores}"
+        )
+
+
+def image_shape(classifier: keras.Model) -> tuple:
+    """`(height, width, channels)` of the images that `classifier` takes."""
+    shape = getattr(classifier, "input_shape", None)
+    if shape is None and classifier.inputs is None:
+        shape = classifier._build_shapes_dict["input_shape"]
+    if isinstance(shape, list):
+        raise ValueError(
+            "`classifier` must have one input. "
+            f"Received: {len(shape)} inputs."
+        )
+    return tuple(shape[1:])
+
+
+def class_count(classifier: keras.Model) -> int:
+    """Number of classes that `classifier` tells apart."""
+    return classifier.compute_output_shape((None, *image_shape(classifier)))[1]
+
+
+def gives_logits(classifier: keras.Model) -> bool:
+    """Whether the outputs are logits rather than probabilities.
+
+    Told from the outputs on 16 images of noise: probabilities are at least 0
+    and sum to 1.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.random((16, *image_shape(classifier)), "float32")
+    scores = keras.ops.convert_to_numpy(classifier(images, training=False))
+    scores = scores.astype("float64")
+    is_distribution = np.all(scores >= 0.0) and np.allclose(
+        scores.sum(axis=1), 1.0, atol=1e-2
+    )
+    return not is_distribution
+
+
+def cross_entropy(from_logits: bool) -> keras.losses.Loss:
+    """Cross-entropy of integer labels with logits or probabilities."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def check_images(
+    classifier: keras.Model,
+    images: tf.data.Dataset,
+    *,
+    name: str = "clean",
+    several_classes: bool = True,
+) -> None:
+    """Raises ValueError unless `images` suit `classifier`.
+
+    Reads the whole data set once.
+
+    Args:
+        classifier: built Keras classifier.
+        images: batched `tf.data.Dataset` of `(image, label)`: float images
+            in [0, 1] of the classifier's shape, integer labels below its
+            number of classes.
+        name: what the data set is called in the message.
+        several_classes: whether a single label is an error.
+    """
+    expected, classes = image_shape(classifier), class_count(classifier)
+    spec = images.element_spec
+    if not isinstance(spec, tuple) or len(spec) < 2:
+        raise ValueError(
+            f"`{name}` must yield (images, labels). Received: {spec}"
+        )
+    received = tuple(spec[0].shape[1:])
+    if received != expected:
+        raise ValueError(
+            f"`{name}` must hold images of the classifier's shape {expected}. "
+            f"Received: {received}"
+        )
+    seen = set()
+    for batch, labels, *_ in images:
+        low, high = float(tf.reduce_min(batch)), float(tf.reduce_max(batch))
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(
+                f"`{name}` must hold images in [0, 1]. Received: values from "
+                f"{low:g} to {high:g}"
+            )
+        seen.update(np.unique(labels.numpy()).tolist())
+    if not seen:
+        raise ValueError(f"`{name}` must hold images. Received: none.")
+    if min(seen) < 0 or max(seen) >= classes:
+        raise ValueError(
+            f"`{name}` must hold labels of the classifier's {classes} classes, "
+            f"0 to {classes - 1}. Received: labels {min(seen)} to {max(seen)}"
+        )
+    if several_classes and len(seen) == 1:
+        raise ValueError(
+            f"`{name}` must hold images of several classes. Received: images "
+            f"of class {seen.pop()} only."
+        )

@@ -1,0 +1,209 @@
+"""Images from TFDS, a folder, an `.npz` or the package, as `tf.data`.
+
+One convention everywhere: a data set yields `(image, label)`, the image
+float32 in [0, 1] of shape `(height, width, channels)`, the label int64.
+"""
+
+import pathlib
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+_DIGITS = pathlib.Path(__file__).parent / "embedded" / "digits.npz"
+_DIGITS_LEVELS = 16
+_DIGITS_TEST_SHARE = 0.3
+_EMBEDDED_SPLIT_SEED = 0
+
+
+def load_images(
+    source: str | pathlib.Path,
+    split: str = "train",
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    download: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
+    """Loads labelled images; the order is the same at every call.
+
+    Args:
+        source: `"digits"` (embedded in the package: UCI handwritten digits,
+            16x16x1, 10 classes); the path of an `.npz` file with arrays
+            `<split>_images` (uint8, or float in [0, 1]) and `<split>_labels`;
+            the path of a folder `<split>/<class>/<image file>`; or any name
+            of TensorFlow Datasets, such as `"cifar10"`.
+        split: `"train"` or `"test"`, or any split of that source.
+        data_dir: where TFDS finds its data sets.
+        download: bool, whether TFDS may download.
+        image_size: `(height, width)` to resize to, or None to leave the
+            images as they are.
+
+    Returns:
+        Unbatched `tf.data.Dataset` of known cardinality, cached in memory
+        once read.
+
+    Raises:
+        ValueError: where the source, the split or an array is not there or
+            not as described; the message says what was expected.
+    """
+    if source == "digits":
+        images = _load_digits(split)
+    elif str(source).endswith(".npz"):
+        images = _load_npz(pathlib.Path(source), split)
+    elif pathlib.Path(source).is_dir():
+        images = _load_folder(pathlib.Path(source), split, image_size)
+    else:
+        images = _load_tfds(str(source), split, data_dir, download)
+    images = _resized(images, image_size)
+    return images.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """A data set from arrays in memory.
+
+    Args:
+        images: `(count, height, width)` or `(count, height, width, channels)`,
+            uint8, or float in [0, 1].
+        labels: `(count,)` integers, or `(count, 1)`.
+
+    Raises:
+        ValueError: unless the arrays are as described.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., None]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            "`images` must have the shape (count, height, width, channels) and "
+            f"`labels` (count,). Received: {images.shape} and {labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"`labels` must be integers. Received: dtype {labels.dtype}"
+        )
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            "`images` must be uint8, or float in [0, 1]. "
+            f"Received: dtype {images.dtype}"
+        )
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    return dataset.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _to_unit_range(image, label):
+    if image.dtype == tf.uint8:
+        image = tf.cast(image, tf.float32) / 255.0
+    return tf.cast(image, tf.float32), tf.cast(label, tf.int64)
+
+
+def _resized(images, image_size):
+    if image_size is None or images.element_spec[0].shape[:2] == image_size:
+        return images.cache()
+
+    def resize(image, label):
+        levels = image.dtype
+        image = tf.image.resize(tf.cast(image, tf.float32), image_size)
+        if levels == tf.uint8:
+            image = tf.round(image)
+        return tf.cast(image, levels), label
+
+    return images.map(resize, num_parallel_calls=tf.data.AUTOTUNE).cache()
+
+
+def _load_digits(split):
+    """UCI digits: 8x8 pixels of 17 levels, doubled to 16x16."""
+    with np.load(_DIGITS, allow_pickle=False) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    images = (images / _DIGITS_LEVELS).astype("float32")
+    images = images.repeat(2, axis=1).repeat(2, axis=2)[..., None]
+    order = np.random.default_rng(_EMBEDDED_SPLIT_SEED).permutation(len(labels))
+    test_count = round(_DIGITS_TEST_SHARE * len(labels))
+    parts = {"test": order[:test_count], "train": order[test_count:]}
+    if split not in parts:
+        raise ValueError(
+            "`split` of the digits must be 'train' or 'test'. "
+            f"Received: {split!r}"
+        )
+    chosen = parts[split]
+    return tf.data.Dataset.from_tensor_slices((images[chosen], labels[chosen]))
+
+
+def _load_npz(path, split):
+    names = [f"{split}_images", f"{split}_labels"]
+    if not path.is_file():
+        raise ValueError(
+            "`source` must be an .npz file, a folder or a TFDS name. "
+            f"Received: {path}, which does not exist."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "`source` must be an .npz file of plain arrays. "
+            f"Received: {path}, which cannot be read: {error}"
+        ) from error
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(
+            f"`source` must hold the arrays {names}. "
+            f"Received: {path} without {missing}, with {sorted(found)}"
+        )
+    return from_arrays(*(found[name] for name in names))
+
+
+def _load_folder(path, split, image_size):
+    splits = sorted(p.name for p in path.iterdir() if p.is_dir())
+    if split not in splits:
+        raise ValueError(
+            f"`source` must hold a folder {split}/<class>/<image file>. "
+            f"Received: {path} with the folders {splits}"
+        )
+    builder = tfds.folder_dataset.ImageFolder(str(path))
+    if not builder.info.splits[split].num_examples:
+        raise ValueError(
+            "`source` must hold .jpg, .jpeg or .png images, one folder a "
+            f"class. Received: {path / split} without any."
+        )
+    images = _as_supervised(builder, split)
+    if image_size is None:
+        shape = next(iter(images))[0].shape
+        images = images.map(lambda i, l: (tf.ensure_shape(i, shape), l))
+    return images
+
+
+def _load_tfds(name, split, data_dir, download):
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            "`source` must be 'digits', an .npz file, a folder, or a data set "
+            f"of TensorFlow Datasets. Received: {name!r}"
+        ) from error
+    if download:
+        builder.download_and_prepare()
+    if not builder.data_path.exists():
+        raise ValueError(
+            f"`source` {name!r} must be prepared in `data_dir`, or `download` "
+            f"must be true. Received: data_dir={data_dir}, download=False"
+        )
+    if builder.info.supervised_keys is None:
+        raise ValueError(
+            "`source` must be a data set of (image, label). "
+            f"Received: {name!r}, which has no supervised form."
+        )
+    return _as_supervised(builder, split)
+
+
+def _as_supervised(builder, split):
+    try:
+        return builder.as_dataset(
+            split=split, as_supervised=True, shuffle_files=False
+        )
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"`split` must be one of {sorted(builder.info.splits)}, or a slice "
+            f"of one. Received: {split!r}"
+        ) from error

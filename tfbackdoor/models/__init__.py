@@ -1,0 +1,1 @@
+"""Classifiers of the two papers, built from plain Keras layers only."""

@@ -1,0 +1,83 @@
+"""Fills a classifier from arrays under PyTorch state-dict names."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+_IGNORED = "num_batches_tracked"
+_PARAMETERS = {
+    keras.layers.Conv2D: {"weight": "kernel", "bias": "bias"},
+    keras.layers.Dense: {"weight": "kernel", "bias": "bias"},
+    keras.layers.BatchNormalization: {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    },
+}
+# PyTorch's (out, in, height, width) and (out, in) to Keras' layouts.
+_TRANSPOSITIONS = {4: (2, 3, 1, 0), 2: (1, 0)}
+
+
+def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file by name; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def load_pytorch_weights(
+    classifier: keras.Model, arrays: dict[str, np.ndarray]
+) -> None:
+    """Fills `classifier` in place from a PyTorch state dict.
+
+    The array `block1.layer.0.bn1.running_mean` goes to the variable
+    `moving_mean` of the layer `block1_layer_0_bn1`; kernels are transposed
+    to Keras' layout.
+
+    Args:
+        classifier: model with layers named after the state dict, such as
+            `wide_resnet` and `resnet18` build.
+        arrays: from state-dict name to array; `num_batches_tracked` is
+            ignored.
+
+    Raises:
+        ValueError: unless arrays and variables correspond one to one, with
+            equal shapes. Nothing is changed then.
+    """
+    variables = _variables_by_name(classifier)
+    arrays = {
+        name: array
+        for name, array in arrays.items()
+        if not name.endswith(_IGNORED)
+    }
+    named = {name.replace(".", "_") for name in arrays}
+    missing = sorted(variables.keys() - named)
+    unknown = sorted(named - variables.keys())
+    if missing or unknown:
+        raise ValueError(
+            "`arrays` must name every variable of the classifier once. "
+            f"Received: missing {missing[:3]}, unknown {unknown[:3]}"
+        )
+    assignments = []
+    for name, array in arrays.items():
+        variable = variables[name.replace(".", "_")]
+        array = np.transpose(array, _TRANSPOSITIONS.get(array.ndim))
+        if array.shape != tuple(variable.shape):
+            raise ValueError(
+                f"`arrays` must fit the classifier's shapes: {name} needs "
+                f"{tuple(variable.shape)} in Keras' layout. "
+                f"Received: {array.shape}"
+            )
+        assignments.append((variable, array))
+    for variable, array in assignments:
+        variable.assign(array)
+
+
+def _variables_by_name(classifier):
+    return {
+        f"{layer.name}_{pytorch_name}": getattr(layer, keras_name)
+        for layer in classifier.layers
+        for pytorch_name, keras_name in _PARAMETERS.get(type(layer), {}).items()
+        if getattr(layer, keras_name, None) is not None
+    }

@@ -1,0 +1,100 @@
+"""Training a classifier in place, through its compute view."""
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import classifiers
+from tfbackdoor import compute_view
+from tfbackdoor import devices
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class ClassifierTraining(keras.Model):
+    """Trains all weights of a classifier that itself stays plain Keras.
+
+    `compile` and `fit` as with any Keras model; `fit` changes the weights of
+    `classifier` in place. The forward pass runs on fused batch normalisation
+    and, if asked for, in bfloat16.
+
+    Args:
+        classifier: built Keras classifier, logits or softmax out.
+        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
+            classifier's own (default).
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(batch, classes)`, what the classifier gives.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        *,
+        precision: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        classifiers.check_classifier(classifier)
+        self.classifier = classifier
+        self.precision = precision
+        self.view = compute_view.ComputeView(classifier, precision)
+        self.built = True
+
+    def compile(self, optimizer="sgd", loss=None, metrics=None, **kwargs):
+        if loss is None:
+            from_logits = classifiers.gives_logits(self.classifier)
+            loss = classifiers.cross_entropy(from_logits)
+        kwargs.setdefault("jit_compile", devices.default_jit_compile())
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            metrics=["accuracy"] if metrics is None else metrics,
+            **kwargs,
+        )
+
+    def call(self, inputs, training=False):
+        outputs, _ = self.view(inputs, training=training)
+        return outputs
+
+    def train_step(self, data):
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        variables = self.classifier.trainable_weights
+        with tf.GradientTape() as tape:
+            loss, outputs, updates = self.training_loss(
+                images, labels, weights
+            )
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        for variable, value in updates:
+            variable.assign(value)
+        self.log_loss(loss)
+        return self.compute_metrics(images, labels, outputs, weights)
+
+    def training_loss(self, images, labels, weights):
+        """The loss, the outputs and the state updates of one pass."""
+        outputs, updates = self.view(images, training=True)
+        loss = self.compute_loss(images, labels, outputs, weights)
+        return loss, outputs, updates
+
+    def log_loss(self, loss):
+        """Adds a per-replica share of the batch's loss to the metric."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss * replicas)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        classifier = keras.saving.deserialize_keras_object(
+            config.pop("classifier")
+        )
+        return cls(classifier, **config)
