@@ -7,9 +7,11 @@ import os
 import pathlib
 import shutil
 import sys
+import warnings
 
 from absl import app
 from absl import flags
+from absl import logging
 
 flags.DEFINE_string(
     "output",
@@ -117,14 +119,22 @@ def _flag_values():
 
 
 def _quiet_tensorflow():
+    """Imports TensorFlow without its start-up messages."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    from absl import logging
-
+    warnings.filterwarnings("ignore", message=".*shuffle=True.*")
     logging.set_verbosity(logging.ERROR)
-    import tensorflow as tf
+    # TensorFlow writes to the descriptor before any log level applies.
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")
+        tf.config.list_logical_devices()
+        tf.get_logger().setLevel("ERROR")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _sentence(error):

@@ -11,15 +11,9 @@ holds `classifier.keras`, what was poisoned (`poisoning.json`,
 from absl import flags
 
 from launch import images
+from launch import networks
 from launch import runner
 
-flags.DEFINE_enum(
-    "network", "resnet18", ["resnet18", "wide_resnet"], "Architecture."
-)
-flags.DEFINE_float(
-    "width", 1.0, "Factor on the channels.", lower_bound=1 / 64
-)
-flags.DEFINE_integer("depth", 16, "Depth of wide_resnet: 10, 16 or 40.")
 flags.DEFINE_string(
     "trigger", "checkerboard", "Name of a built-in trigger or an .npz file."
 )
@@ -88,7 +82,7 @@ def job(folder):
     )
     epochs = 1 if FLAGS.smoke else FLAGS.epochs
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        classifier = _network(shape, classes)
+        classifier = networks.build(shape, classes)
         training = tfbackdoor.ClassifierTraining(
             classifier, precision=runner.precision()
         )
@@ -100,16 +94,6 @@ def job(folder):
     classifier.save(folder / "classifier.keras")
     poisoning.save(folder)
     runner.write_json(folder / "scores.json", scores.to_json())
-
-
-def _network(shape, classes):
-    import tfbackdoor
-
-    if FLAGS.network == "resnet18":
-        return tfbackdoor.resnet18(shape, classes, width=FLAGS.width)
-    return tfbackdoor.wide_resnet(
-        shape, classes, depth=FLAGS.depth, width=round(FLAGS.width)
-    )
 
 
 def _optimizer(steps_per_epoch, epochs):

@@ -29,19 +29,21 @@ def load_classifier(path: str | pathlib.Path) -> keras.Model:
             "original model with model.save('model.keras')."
         )
     if not path.is_file():
-        raise ValueError(f"`path` must be a .keras or .h5 file. Received: {path}, "
-                         f"{'a folder' if path.is_dir() else 'which does not exist'}.")
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ValueError(
-            f"`path` must end in .keras or .h5. Received: {path}"
+            f"`path` must be a .keras or .h5 file. Received: {path}, "
+            f"{'a folder' if path.is_dir() else 'which does not exist'}."
         )
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"`path` must end in .keras or .h5. Received: {path}")
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise ValueError(
             f"`path` must be a .keras archive. Received: {path}, which is "
             "corrupt or of another kind."
         )
     try:
-        classifier = keras.models.load_model(path, compile=False, safe_mode=True)
+        classifier = keras.models.load_model(
+            path, compile=False, safe_mode=True
+        )
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(
@@ -80,13 +82,13 @@ def check_classifier(classifier: keras.Model) -> None:
 
 def image_shape(classifier: keras.Model) -> tuple:
     """`(height, width, channels)` of the images that `classifier` takes."""
-    shape = getattr(classifier, "input_shape", None)
-    if shape is None and classifier.inputs is None:
-        shape = classifier._build_shapes_dict["input_shape"]
+    if getattr(classifier, "inputs", None):
+        shape = classifier.input_shape
+    else:
+        shape = (classifier.get_build_config() or {}).get("input_shape", ())
     if isinstance(shape, list):
         raise ValueError(
-            "`classifier` must have one input. "
-            f"Received: {len(shape)} inputs."
+            f"`classifier` must have one input. Received: {len(shape)} inputs."
         )
     return tuple(shape[1:])
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfbackdoor import devices
 from tfbackdoor import layers
+from tfbackdoor import structure
 
 
 class ComputeView:
@@ -41,6 +42,12 @@ class ComputeView:
         self._sources = dict(
             zip(map(id, self.model.weights), classifier.weights, strict=True)
         )
+
+    def use_batch_statistics(self) -> None:
+        """Makes training passes use batch statistics in frozen layers too."""
+        if self.model is not self.classifier:
+            for layer in structure.named_layers(self.model).values():
+                layer.trainable = True
 
     def __call__(self, inputs, *, training: bool, values: dict | None = None):
         values = values or {}

@@ -5,11 +5,12 @@ float32 in [0, 1] of shape `(height, width, channels)`, the label int64.
 """
 
 import pathlib
-import zipfile
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+from tfbackdoor import arrays
 
 _DIGITS = pathlib.Path(__file__).parent / "embedded" / "digits.npz"
 _DIGITS_LEVELS = 16
@@ -84,7 +85,9 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
         raise ValueError(
             f"`labels` must be integers. Received: dtype {labels.dtype}"
         )
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+    if images.dtype != np.uint8 and not np.issubdtype(
+        images.dtype, np.floating
+    ):
         raise ValueError(
             "`images` must be uint8, or float in [0, 1]. "
             f"Received: dtype {images.dtype}"
@@ -115,8 +118,8 @@ def _resized(images, image_size):
 
 def _load_digits(split):
     """UCI digits: 8x8 pixels of 17 levels, doubled to 16x16."""
-    with np.load(_DIGITS, allow_pickle=False) as arrays:
-        images, labels = arrays["images"], arrays["labels"]
+    digits = arrays.read_arrays(_DIGITS)
+    images, labels = digits["images"], digits["labels"]
     images = (images / _DIGITS_LEVELS).astype("float32")
     images = images.repeat(2, axis=1).repeat(2, axis=2)[..., None]
     order = np.random.default_rng(_EMBEDDED_SPLIT_SEED).permutation(len(labels))
@@ -133,19 +136,7 @@ def _load_digits(split):
 
 def _load_npz(path, split):
     names = [f"{split}_images", f"{split}_labels"]
-    if not path.is_file():
-        raise ValueError(
-            "`source` must be an .npz file, a folder or a TFDS name. "
-            f"Received: {path}, which does not exist."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            "`source` must be an .npz file of plain arrays. "
-            f"Received: {path}, which cannot be read: {error}"
-        ) from error
+    found = arrays.read_arrays(path)
     if missing := [name for name in names if name not in found]:
         raise ValueError(
             f"`source` must hold the arrays {names}. "
@@ -170,7 +161,9 @@ def _load_folder(path, split, image_size):
     images = _as_supervised(builder, split)
     if image_size is None:
         shape = next(iter(images))[0].shape
-        images = images.map(lambda i, l: (tf.ensure_shape(i, shape), l))
+        images = images.map(
+            lambda image, label: (tf.ensure_shape(image, shape), label)
+        )
     return images
 
 

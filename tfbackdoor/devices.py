@@ -17,18 +17,21 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     Args:
         name: `"one_device"`, `"mirrored"` (all GPUs, or all logical CPUs where
             there is no GPU), or `"auto"`: mirrored where there are several
-            GPUs, else one device.
+            GPUs, else one device (TensorFlow's default strategy).
 
     Raises:
         ValueError: on an unknown name.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"`name` must be one of {STRATEGIES}. Received: {name}")
+        raise ValueError(
+            f"`name` must be one of {STRATEGIES}. Received: {name}"
+        )
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy([d.name for d in devices])
-    return tf.distribute.OneDeviceStrategy(devices[0].name)
+    # OneDeviceStrategy would rebuild every data set, and its cache, an epoch.
+    return tf.distribute.get_strategy()
 
 
 def default_precision() -> str:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -88,7 +89,7 @@ def evaluate(
     *,
     batch_size: int = 256,
 ) -> Scores:
-    """Scores a classifier on clean and, if the attack is known, triggered images.
+    """Scores a classifier on clean and, if it can, triggered images.
 
     Args:
         classifier: built Keras classifier.
@@ -97,8 +98,8 @@ def evaluate(
         poisoning: the attack, or None where it is unknown.
         batch_size: int > 0.
     """
-    count_batch = _batch_counter(classifier, poisoning)
-    return _scores(count_batch, images.batch(batch_size))
+    counter = BatchCounter(classifier, poisoning)
+    return counter.scores(images.batch(batch_size))
 
 
 def defence_effectiveness(before: Scores, after: Scores) -> float:
@@ -135,63 +136,95 @@ class BackdoorScores(keras.callbacks.Callback):
         self.images = images.batch(batch_size).cache()
         self.poisoning = poisoning
         self.classifier = classifier
-        self._count_batch = None
+        self._counter = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._count_batch is None:
+        if self._counter is None:
             scored = self.classifier or self.model
-            self._count_batch = _batch_counter(scored, self.poisoning)
-        scores = _scores(self._count_batch, self.images)
+            self._counter = BatchCounter(scored, self.poisoning)
+        scores = self._counter.scores(self.images)
         for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
             logs[name] = getattr(scores, name).value
 
 
-def _batch_counter(classifier, poisoning):
-    """A compiled function from a batch to the counts that `_scores` adds."""
-    view = compute_view.ComputeView(classifier)
+class BatchCounter:
+    """Scores a classifier, compiled once, with its weights as they are then.
 
-    def predict(images):
-        scores, _ = view(images, training=False)
-        return tf.argmax(scores, axis=-1)
+    Args:
+        classifier: built Keras classifier.
+        poisoning: the attack, or None where it is unknown.
+        replaced: variables of the classifier that `scores` may replace.
+    """
 
-    def count(condition):
-        return tf.math.count_nonzero(condition)
+    def __init__(
+        self,
+        classifier: keras.Model,
+        poisoning: poisoning_module.Poisoning | None = None,
+        replaced: Sequence[keras.Variable] = (),
+    ):
+        self._view = compute_view.ComputeView(classifier)
+        self._poisoning = poisoning
+        self._replaced = list(replaced)
+        self._count_batch = tf.function(self._count, reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True)
-    def count_batch(images, labels):
-        correct = predict(images) == labels
+    def scores(self, batches: tf.data.Dataset, values: Sequence = ()) -> Scores:
+        """Scores on batches of `(images, labels)`.
+
+        Args:
+            batches: batched data set of clean images.
+            values: tensors that take the place of `replaced`.
+        """
+        totals = collections.Counter()
+        values = [tf.convert_to_tensor(value) for value in values]
+        for images, labels, *_ in batches:
+            counts = self._count_batch(
+                images, tf.cast(labels, tf.int64), values
+            )
+            totals.update({name: int(n) for name, n in counts.items()})
+        return _to_scores(totals)
+
+    def _count(self, images, labels, values):
+        predictions = self._predict(images, values)
+        correct = predictions == labels
         counts = {
             "images": tf.size(labels, tf.int64),
-            "correct": count(correct),
+            "correct": _count_true(correct),
         }
-        if poisoning is None:
+        if self._poisoning is None:
             return counts
-        attacked = tf.cast(poisoning.attacked_labels(labels), labels.dtype)
+        attacked = self._poisoning.attacked_labels(labels)
         eligible = attacked != labels
-        triggered = predict(poisoning.trigger(images))
+        triggered = self._predict(self._poisoning.trigger(images), values)
         return counts | {
-            "eligible": count(eligible),
-            "correct_eligible": count(correct & eligible),
-            "attacked": count((triggered == attacked) & eligible),
-            "robust": count((triggered == labels) & eligible),
+            "eligible": _count_true(eligible),
+            "correct_eligible": _count_true(correct & eligible),
+            "attacked": _count_true((triggered == attacked) & eligible),
+            "robust": _count_true((triggered == labels) & eligible),
         }
 
-    return count_batch
+    def _predict(self, images, values):
+        scores, _ = self._view(
+            images,
+            training=False,
+            values=dict(zip(map(id, self._replaced), values)),
+        )
+        return tf.argmax(scores, axis=-1)
 
 
-def _scores(count_batch, batches):
-    totals = collections.Counter()
-    for images, labels in batches:
-        counts = count_batch(images, tf.cast(labels, tf.int64))
-        totals.update({name: int(count) for name, count in counts.items()})
+def _count_true(condition):
+    return tf.math.count_nonzero(condition)
+
+
+def _to_scores(totals):
     clean = Rate(totals["correct"], totals["images"])
     if "eligible" not in totals:
         return Scores(clean)
+    eligible = totals["eligible"]
     return Scores(
         clean,
-        non_target_accuracy=Rate(totals["correct_eligible"], totals["eligible"]),
-        attack_success=Rate(totals["attacked"], totals["eligible"]),
-        robust_accuracy=Rate(totals["robust"], totals["eligible"]),
+        non_target_accuracy=Rate(totals["correct_eligible"], eligible),
+        attack_success=Rate(totals["attacked"], eligible),
+        robust_accuracy=Rate(totals["robust"], eligible),
     )
 
 

@@ -73,15 +73,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     variance is updated with the unbiased batch variance, as PyTorch does;
     Keras uses the biased one. Where the fused kernel does not apply (an axis
     other than the last of a 4-D input, float64, statistics synchronised
-    across replicas, renormalisation) the layer computes as Keras does.
+    across replicas, renormalisation) the outputs are computed as in Keras.
 
     Args: those of `keras.layers.BatchNormalization`.
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not self._kernel_applies(inputs):
-            return super().call(inputs, training=training, mask=mask)
         use_batch_statistics = bool(training) and self.trainable
+        if not self._kernel_applies(inputs):
+            kept = self.moving_variance * self.momentum
+            outputs = super().call(inputs, training=training, mask=mask)
+            if use_batch_statistics and not self.renorm:
+                self._make_unbiased(kept, inputs)
+            return outputs
         neurons = inputs.shape[-1]
         gamma = self.gamma if self.scale else tf.ones([neurons])
         beta = self.beta if self.center else tf.zeros([neurons])
@@ -104,6 +108,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if use_batch_statistics:
             self._update_moving_statistics(mean, variance)
         return outputs
+
+    def _make_unbiased(self, kept, inputs):
+        """Multiplies what Keras added to the moving variance by n/(n - 1)."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        neurons = inputs.shape[self.axis]
+        count = keras.ops.cast(
+            keras.ops.size(inputs) // neurons, self.variable_dtype
+        )
+        if self.synchronized:
+            count = count * replicas
+        added = self.moving_variance - kept
+        correction = count / keras.ops.maximum(count - 1.0, 1.0)
+        self.moving_variance.assign(kept + added * correction)
 
     def _update_moving_statistics(self, mean, variance):
         keep, take = self.momentum, 1.0 - self.momentum

@@ -23,7 +23,9 @@ def select(images: tf.data.Dataset, indices) -> tf.data.Dataset:
     kept_tensor = tf.constant(kept)
     selected = images.enumerate().filter(lambda i, _: kept_tensor[i])
     selected = selected.map(lambda _, element: element)
-    selected = selected.apply(tf.data.experimental.assert_cardinality(kept.sum()))
+    selected = selected.apply(
+        tf.data.experimental.assert_cardinality(kept.sum())
+    )
     return selected.cache()
 
 
@@ -59,6 +61,15 @@ def split_images(
         select(images, order[end - count : end])
         for count, end in zip(counts, ends)
     ]
+
+
+def in_memory(images: tf.data.Dataset) -> tf.data.Dataset:
+    """The same unbatched data set, read once and held as tensors."""
+    count = cardinality(images)
+    if count == 0:
+        return images
+    arrays = next(iter(images.batch(count)))
+    return tf.data.Dataset.from_tensor_slices(arrays)
 
 
 def cardinality(images: tf.data.Dataset) -> int:

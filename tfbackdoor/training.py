@@ -1,5 +1,7 @@
 """Training a classifier in place, through its compute view."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -62,9 +64,7 @@ class ClassifierTraining(keras.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         variables = self.classifier.trainable_weights
         with tf.GradientTape() as tape:
-            loss, outputs, updates = self.training_loss(
-                images, labels, weights
-            )
+            loss, outputs, updates = self.training_loss(images, labels, weights)
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         for variable, value in updates:
@@ -98,3 +98,16 @@ class ClassifierTraining(keras.Model):
             config.pop("classifier")
         )
         return cls(classifier, **config)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training with a ValueError when the loss is no longer finite."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ValueError(
+                "The loss must stay finite; lower the learning rate or check "
+                f"that the images lie in [0, 1]. Received: loss={loss} at "
+                f"batch {batch}"
+            )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import arrays
 from tfbackdoor import sampling
 from tfbackdoor.attacks import triggers
 
@@ -102,8 +103,7 @@ class Poisoning:
         folder = pathlib.Path(folder)
         try:
             settings = json.loads((folder / _SETTINGS_FILE).read_text())
-            with np.load(folder / _INDICES_FILE, allow_pickle=False) as arrays:
-                indices = arrays["indices"]
+            indices = arrays.read_arrays(folder / _INDICES_FILE)["indices"]
             return cls(
                 trigger=triggers.Trigger.load(folder / _TRIGGER_FILE),
                 indices=indices,

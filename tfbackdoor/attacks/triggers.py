@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import arrays
+
 _CHECKERBOARD = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 1]], "float32")
 # Keeps exact products such as 0.8 * 5 from falling below their integer.
 _ROUNDING_SLACK = 1e-3
@@ -44,7 +46,9 @@ class Trigger:
                 "`mask` and `pattern` must have the image's shape (height, "
                 f"width, channels). Received: {mask.shape}, {pattern.shape}"
             )
-        if not (np.isfinite(pattern).all() and ((mask >= 0) & (mask <= 1)).all()):
+        if not (
+            np.isfinite(pattern).all() and ((mask >= 0) & (mask <= 1)).all()
+        ):
             raise ValueError(
                 "`mask` must lie in [0, 1] and `pattern` be finite. Received: "
                 f"mask from {mask.min()} to {mask.max()}, pattern from "
@@ -83,14 +87,7 @@ class Trigger:
         Raises:
             ValueError: where the file cannot be read as such.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-        except Exception as error:
-            raise ValueError(
-                "`path` must be an .npz file of plain arrays. "
-                f"Received: {path}, which cannot be read: {error}"
-            ) from error
+        found = arrays.read_arrays(path)
         if found.keys() == {"x"}:
             return trojan(found["x"])
         if not {"mask", "pattern"} <= found.keys():

@@ -1,7 +1,5 @@
 """Fills a classifier from arrays under PyTorch state-dict names."""
 
-import pathlib
-
 import keras
 import numpy as np
 
@@ -18,12 +16,6 @@ _PARAMETERS = {
 }
 # PyTorch's (out, in, height, width) and (out, in) to Keras' layouts.
 _TRANSPOSITIONS = {4: (2, 3, 1, 0), 2: (1, 0)}
-
-
-def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file by name; nothing is unpickled."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def load_pytorch_weights(

@@ -53,7 +53,9 @@ def resnet18(
 def _block(x, filters, stride, *, prefix, name):
     shortcut = x
     if stride != 1 or x.shape[-1] != filters:
-        shortcut = blocks.convolution(x, filters, 1, stride, name=f"{prefix}_shortcut_0")
+        shortcut = blocks.convolution(
+            x, filters, 1, stride, name=f"{prefix}_shortcut_0"
+        )
         shortcut = blocks.normalisation(shortcut, name=f"{prefix}_shortcut_1")
     x = blocks.convolution(x, filters, 3, stride, name=f"{prefix}_conv1")
     x = keras.layers.ReLU(name=f"{prefix}_relu")(

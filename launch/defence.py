@@ -1,0 +1,86 @@
+"""What the launchers of both defences share."""
+
+from absl import flags
+
+from launch import attack
+from launch import images
+from launch import runner
+
+flags.DEFINE_string(
+    "classifier", None, "Suspicious .keras or .h5 file.", required=True
+)
+flags.DEFINE_float(
+    "attacker_share",
+    0.9,
+    "Share of the training images that belongs to the attacker; clean images "
+    "are drawn from the rest. 0 where the model was trained elsewhere.",
+    0.0,
+    1.0,
+)
+flags.DEFINE_integer(
+    "data_seed", 0, "Seed of that split: the --seed of launch.train."
+)
+
+FLAGS = flags.FLAGS
+
+
+def load_classifier():
+    """The classifier of the flags, on the strategy in scope."""
+    import tfbackdoor
+
+    return tfbackdoor.load_classifier(FLAGS.classifier)
+
+
+def load_clean(classifier, held_out: float):
+    """The clean images: a part to optimise on, a part to judge on."""
+    import tfbackdoor
+
+    _, clean = tfbackdoor.split_images(
+        images.load("train"),
+        [FLAGS.attacker_share, FLAGS.clean_images],
+        seed=FLAGS.data_seed,
+    )
+    clean = tfbackdoor.in_memory(clean)
+    tfbackdoor.check_images(classifier, clean.batch(256))
+    optimise, judge = tfbackdoor.split_images(
+        clean, [1.0 - held_out, held_out], seed=FLAGS.seed
+    )
+    print(
+        f"Clean images: {len(optimise)} to optimise on, {len(judge)} to judge "
+        "on"
+    )
+    return optimise, judge
+
+
+def load_test(classifier):
+    """The test images, which only score, and the attack or None."""
+    import tfbackdoor
+
+    test = images.load("test")
+    tfbackdoor.check_images(classifier, test.batch(256), name="test images")
+    return test, attack.load(classifier)
+
+
+def write_results(folder, purified, rows, test, details) -> None:
+    """Exports the purified classifier, writes and prints the scores.
+
+    Args:
+        folder: where to write.
+        purified: the purified classifier.
+        rows: from row name, first and last `"before"` and the defence, to
+            scores.
+        test: unbatched test images.
+        details: what else goes into `scores.json`.
+    """
+    import tfbackdoor
+
+    batch = next(test.batch(32).as_numpy_iterator())[0]
+    tfbackdoor.export_classifier(purified, folder, batch)
+    before, *_, after = rows.values()
+    if before.attack_success is not None:
+        details["defence_effectiveness"] = tfbackdoor.defence_effectiveness(
+            before, after
+        )
+    scores = {name: row.to_json() for name, row in rows.items()}
+    runner.write_json(folder / "scores.json", {"scores": scores, **details})
+    print(tfbackdoor.scores_table(rows))

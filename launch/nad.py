@@ -1,0 +1,129 @@
+"""Purifies a classifier by Neural Attention Distillation.
+
+    python -m launch.nad --classifier=classifier.keras --dataset=cifar10 \
+        --data_dir=DIR
+
+fine-tunes a teacher on 2,500 clean images, distils its attention into the
+classifier, and writes the purified `classifier.keras` and `saved_model/`,
+`teacher.keras`, `scores.json` and figures to `--output`.
+"""
+
+from absl import flags
+
+from launch import defence
+from launch import runner
+
+flags.DEFINE_integer(
+    "clean_images", 2500, "Clean images to use (2500 in the paper).", 2
+)
+flags.DEFINE_string(
+    "teacher", None, "Teacher .keras file, in place of fine-tuning one."
+)
+flags.DEFINE_integer("teacher_epochs", 10, "Epochs of the teacher (5-10).", 1)
+flags.DEFINE_integer("epochs", 10, "Epochs of distillation (10).", 1)
+flags.DEFINE_integer("batch_size", 64, "Images a step (64 in the paper).", 1)
+flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
+flags.DEFINE_float("decay_factor", 0.1, "What multiplies it ...", 0.0, 1.0)
+flags.DEFINE_integer("decay_every", 2, "... after so many epochs (2).", 1)
+flags.DEFINE_float("weight_decay", 1e-4, "Weight decay (1e-4).", 0.0)
+flags.DEFINE_list(
+    "taps",
+    None,
+    "Layers whose attention is distilled, from high to low resolution; "
+    "default the last feature map of each of the three smallest resolutions.",
+)
+flags.DEFINE_list(
+    "betas", None, "A weight for each tap; default 500,1000,1000."
+)
+flags.DEFINE_float("power", 2.0, "p of the attention maps (2).", 0.0)
+flags.DEFINE_bool("augment", True, "Crop, flip, Cutout (as in the paper).")
+flags.DEFINE_bool("flip", True, "Whether augmenting mirrors images.")
+flags.DEFINE_integer("cutout_holes", 1, "Holes of Cutout (1).", 0)
+flags.DEFINE_integer("cutout_length", 9, "Side of a hole, pixels (9).", 1)
+
+FLAGS = flags.FLAGS
+
+
+def job(folder):
+    import tfbackdoor
+
+    tfbackdoor.set_seed(FLAGS.seed)
+    with tfbackdoor.make_strategy(FLAGS.strategy).scope():
+        student = defence.load_classifier()
+        test, poisoning = defence.load_test(student)
+        clean, _ = defence.load_clean(student, held_out=0.0)
+        before = tfbackdoor.evaluate(student, test, poisoning)
+        suspicious = tfbackdoor.copy_classifier(student)
+        nad = _distil(student, clean)
+    nad.teacher.save(folder / "teacher.keras")
+    rows = {
+        "before": before,
+        "teacher": tfbackdoor.evaluate(nad.teacher, test, poisoning),
+        "after NAD": tfbackdoor.evaluate(student, test, poisoning),
+    }
+    _plot_attention(folder, suspicious, nad, test, poisoning)
+    defence.write_results(folder, student, rows, test, {"taps": nad.taps})
+
+
+def _distil(student, clean):
+    import tfbackdoor
+
+    batches = tfbackdoor.training_batches(
+        clean, FLAGS.batch_size, seed=FLAGS.seed
+    )
+    if FLAGS.augment:
+        batches = tfbackdoor.augment(
+            batches,
+            flip=FLAGS.flip,
+            cutout_holes=FLAGS.cutout_holes,
+            cutout_length=FLAGS.cutout_length,
+            seed=FLAGS.seed,
+        )
+    nad = tfbackdoor.NeuralAttentionDistillation(
+        student,
+        FLAGS.teacher and tfbackdoor.load_classifier(FLAGS.teacher),
+        taps=FLAGS.taps,
+        betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
+        power=FLAGS.power,
+        teacher_epochs=1 if FLAGS.smoke else FLAGS.teacher_epochs,
+        precision=runner.precision(),
+    )
+    nad.compile(
+        tfbackdoor.CoupledSGD(
+            FLAGS.learning_rate, nesterov=True, l2=FLAGS.weight_decay
+        )
+    )
+    nad.fit(
+        batches,
+        epochs=1 if FLAGS.smoke else FLAGS.epochs,
+        decay_factor=FLAGS.decay_factor,
+        decay_every=FLAGS.decay_every,
+        callbacks=[tfbackdoor.StopOnNaN()],
+    )
+    return nad
+
+
+def _plot_attention(folder, suspicious, nad, test, poisoning):
+    import tfbackdoor
+
+    image = next(test.batch(1).as_numpy_iterator())[0]
+    if poisoning is not None:
+        image = poisoning.trigger(image)
+    classifiers = {
+        "before": suspicious,
+        "teacher": nad.teacher,
+        "after NAD": nad.student,
+    }
+    maps = {
+        name: tfbackdoor.attention_maps(classifier, image, nad.taps)
+        for name, classifier in classifiers.items()
+    }
+    tfbackdoor.plot_attention(image[0], maps, folder / "attention.png")
+
+
+def main():
+    runner.run(job, "nad")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The main job in small: backdoors a network, then purifies it twice.
+
+    python -m launch.quickstart
+
+on the handwritten digits inside the package, in under 3 minutes on 2 cores.
+Prints one table: attack success falls from above 95 % to below 5 %, with ANP
+and with NAD, for at most 3 points of accuracy. `--output` then holds
+`backdoored/`, `anp/` and `nad/` with the classifiers, `scores.json` and the
+figures.
+"""
+
+from absl import flags
+
+from launch import runner
+
+_CLASSES = 10
+_BATCH_SIZE = 32
+_DEFENDER_SHARE = 0.2
+_SAMPLES = 8
+
+FLAGS = flags.FLAGS
+
+
+def job(folder):
+    import tfbackdoor
+
+    tfbackdoor.set_seed(FLAGS.seed)
+    test = tfbackdoor.in_memory(tfbackdoor.load_images("digits", "test"))
+    attacker, defender = map(
+        tfbackdoor.in_memory,
+        tfbackdoor.split_images(
+            tfbackdoor.load_images("digits", "train"),
+            [1.0 - _DEFENDER_SHARE, _DEFENDER_SHARE],
+            seed=FLAGS.seed,
+        ),
+    )
+    with tfbackdoor.make_strategy(FLAGS.strategy).scope():
+        precision = runner.precision()
+        print("1/3 Training a backdoored network", flush=True)
+        backdoored, poisoning = _train_backdoored(attacker, precision)
+        print("2/3 Adversarial Neuron Pruning", flush=True)
+        pruned = tfbackdoor.copy_classifier(backdoored)
+        masks, threshold = _prune(pruned, defender, precision)
+        print("3/3 Neural Attention Distillation", flush=True)
+        distilled = tfbackdoor.copy_classifier(backdoored)
+        nad = _distil(distilled, defender, precision)
+    rows = {
+        name: tfbackdoor.evaluate(classifier, test, poisoning)
+        for name, classifier in {
+            "before": backdoored,
+            "after ANP": pruned,
+            "after NAD": distilled,
+        }.items()
+    }
+    _write(folder, backdoored, poisoning, pruned, distilled, test)
+    _plot(folder, backdoored, poisoning, masks, threshold, nad, test)
+    runner.write_json(
+        folder / "scores.json",
+        {name: scores.to_json() for name, scores in rows.items()},
+    )
+    print(tfbackdoor.scores_table(rows))
+
+
+def _batches(images, cutout_holes=0):
+    import tfbackdoor
+
+    return tfbackdoor.augment(
+        tfbackdoor.training_batches(images, _BATCH_SIZE, seed=FLAGS.seed),
+        padding=1,
+        flip=False,
+        cutout_holes=cutout_holes,
+        cutout_length=3,
+        seed=FLAGS.seed,
+    )
+
+
+def _train_backdoored(attacker, precision):
+    import keras
+
+    import tfbackdoor
+
+    image_shape = tuple(attacker.element_spec[0].shape)
+    poisoned, poisoning = tfbackdoor.poison(
+        attacker,
+        tfbackdoor.Poisoning(
+            tfbackdoor.make_trigger("checkerboard", image_shape),
+            classes=_CLASSES,
+            target=0,
+            rate=0.1,
+            seed=FLAGS.seed,
+        ),
+    )
+    classifier = tfbackdoor.wide_resnet(image_shape, _CLASSES)
+    training = tfbackdoor.ClassifierTraining(classifier, precision=precision)
+    batches = _batches(poisoned)
+    epochs = 1 if FLAGS.smoke else 12
+    training.compile(
+        tfbackdoor.CoupledSGD(
+            keras.optimizers.schedules.CosineDecay(0.05, epochs * len(batches)),
+            l2=5e-4,
+        )
+    )
+    training.fit(batches, epochs=epochs)
+    return classifier, poisoning
+
+
+def _prune(classifier, defender, precision):
+    """ANP with the paper's settings; the threshold from held-out images."""
+    import tfbackdoor
+
+    optimise, judge = tfbackdoor.split_images(
+        defender, [0.7, 0.3], seed=FLAGS.seed
+    )
+    anp = tfbackdoor.AdversarialNeuronPruning(
+        classifier, seed=FLAGS.seed, precision=precision
+    )
+    anp.compile()
+    batches = tfbackdoor.training_batches(
+        optimise, 2 * _BATCH_SIZE, seed=FLAGS.seed, replacement=True
+    )
+    anp.fit(batches, steps_per_epoch=20 if FLAGS.smoke else 200)
+    masks = anp.neuron_masks()
+    curve = tfbackdoor.pruning_curve(classifier, masks, judge)
+    chosen = tfbackdoor.choose_threshold(curve)
+    tfbackdoor.prune_neurons(classifier, masks, number=chosen.pruned)
+    return masks, chosen.threshold
+
+
+def _distil(student, defender, precision):
+    """NAD, its teacher fine-tuned on the way."""
+    import tfbackdoor
+
+    epochs = 2 if FLAGS.smoke else 20
+    nad = tfbackdoor.NeuralAttentionDistillation(
+        student,
+        taps=["group1", "group2", "group3"],
+        teacher_epochs=epochs,
+        precision=precision,
+    )
+    nad.compile(tfbackdoor.CoupledSGD(0.02, nesterov=True, l2=1e-4))
+    nad.fit(_batches(defender, cutout_holes=1), epochs=epochs, decay_every=4)
+    return nad
+
+
+def _write(folder, backdoored, poisoning, pruned, distilled, test):
+    import tfbackdoor
+
+    (folder / "backdoored").mkdir()
+    backdoored.save(folder / "backdoored" / "classifier.keras")
+    poisoning.save(folder / "backdoored")
+    images, _ = next(test.batch(_BATCH_SIZE).as_numpy_iterator())
+    tfbackdoor.export_classifier(pruned, folder / "anp", images)
+    tfbackdoor.export_classifier(distilled, folder / "nad", images)
+
+
+def _plot(folder, backdoored, poisoning, masks, threshold, nad, test):
+    import tfbackdoor
+
+    images, labels = next(test.batch(_SAMPLES).as_numpy_iterator())
+    triggered = poisoning.trigger(images)
+    tfbackdoor.plot_samples(images, triggered, labels, folder / "samples.png")
+    curve = tfbackdoor.pruning_curve(backdoored, masks, test, poisoning)
+    tfbackdoor.plot_curve(curve, folder / "curve.png", chosen=threshold)
+    tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
+    maps = {
+        name: tfbackdoor.attention_maps(classifier, triggered, nad.taps)
+        for name, classifier in {
+            "backdoored": backdoored,
+            "teacher": nad.teacher,
+            "purified": nad.student,
+        }.items()
+    }
+    tfbackdoor.plot_attention(triggered[0], maps, folder / "attention.png")
+
+
+def main():
+    runner.run(job, "quickstart")
+
+
+if __name__ == "__main__":
+    main()

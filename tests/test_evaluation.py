@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+import specimens
+import tensorflow as tf
+
+import tfbackdoor
+from tfbackdoor.attacks import triggers
+
+SHAPE = (8, 8, 1)
+
+
+@keras.saving.register_keras_serializable("specimens")
+class _LooksAtPixels(keras.layers.Layer):
+    """Class 3 where the last pixel is white, else 10 times the first."""
+
+    def call(self, inputs):
+        first = tf.cast(tf.round(inputs[:, 0, 0, 0] * 10.0), tf.int32)
+        backdoor = inputs[:, -1, -1, 0] > 0.99
+        return tf.one_hot(tf.where(backdoor, 3, first), 4)
+
+
+def _classifier():
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, _LooksAtPixels()(inputs))
+
+
+def _images(labels, shown):
+    images = np.zeros((len(labels), *SHAPE), "float32")
+    images[:, 0, 0, 0] = np.asarray(shown) / 10.0
+    return tfbackdoor.from_arrays(images, np.asarray(labels))
+
+
+def _corner():
+    mask = np.zeros(SHAPE, "float32")
+    mask[-1, -1] = 1.0
+    return triggers.Trigger(mask, mask)
+
+
+def test_rates_count_what_they_say():
+    # The classifier shows 0, 1, 2, 3, 1; the last is wrong. Triggered, all
+    # become 3.
+    images = _images([0, 1, 2, 3, 0], [0, 1, 2, 3, 1])
+    scores = tfbackdoor.evaluate(
+        _classifier(), images, tfbackdoor.Poisoning(_corner(), 4, target=3)
+    )
+    assert scores.clean_accuracy == tfbackdoor.Rate(4, 5)
+    assert scores.non_target_accuracy == tfbackdoor.Rate(3, 4)
+    assert scores.attack_success == tfbackdoor.Rate(4, 4)
+    assert scores.robust_accuracy == tfbackdoor.Rate(0, 4)
+
+
+def test_all_to_all_attacks_ask_for_the_next_class():
+    images = _images([0, 1, 2, 3], [0, 1, 2, 3])
+    scores = tfbackdoor.evaluate(
+        _classifier(),
+        images,
+        tfbackdoor.Poisoning(_corner(), 4, mode="all_to_all"),
+    )
+    # All become 3: what the attacker wants of 2, and the truth of 3.
+    assert scores.attack_success == tfbackdoor.Rate(1, 4)
+    assert scores.robust_accuracy == tfbackdoor.Rate(1, 4)
+
+
+def test_an_unknown_attack_leaves_its_rates_unknown():
+    scores = tfbackdoor.evaluate(_classifier(), _images([0, 1], [0, 1]))
+    assert scores.clean_accuracy == tfbackdoor.Rate(2, 2)
+    assert scores.attack_success is None
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    [
+        # Newcombe 1998, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_equals_published_values(successes, total, low, high):
+    interval = tfbackdoor.Rate(successes, total).interval
+    assert interval == pytest.approx((low, high), abs=5e-5)
+
+
+def _scores(accuracy, attack):
+    return tfbackdoor.Scores(
+        tfbackdoor.Rate(accuracy, 100),
+        attack_success=tfbackdoor.Rate(attack, 100),
+    )
+
+
+def test_defence_effectiveness_rates_cure_and_cost():
+    rate = tfbackdoor.defence_effectiveness
+    # (0.9 - 0.05 + 1) / 2; nothing done; only harm done.
+    assert rate(_scores(90, 95), _scores(85, 5)) == pytest.approx(0.925)
+    assert rate(_scores(90, 95), _scores(90, 95)) == 0.5
+    assert rate(_scores(90, 95), _scores(60, 99)) == pytest.approx(0.35)
+
+
+def test_callback_logs_the_scores_of_each_epoch():
+    classifier = specimens.build("functional")
+    images = tfbackdoor.from_arrays(*specimens.batch(32))
+    attack = tfbackdoor.Poisoning(
+        triggers.square(specimens.IMAGE_SHAPE), classes=4
+    )
+    training = tfbackdoor.ClassifierTraining(classifier)
+    training.compile(keras.optimizers.SGD(0.0))
+    history = training.fit(
+        images.batch(16),
+        epochs=2,
+        verbose=0,
+        callbacks=[tfbackdoor.BackdoorScores(images, attack)],
+    )
+    # Of the classifier as it is after the second epoch.
+    scores = tfbackdoor.evaluate(classifier, images, attack)
+    for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
+        assert len(history.history[name]) == 2
+        assert history.history[name][-1] == getattr(scores, name).value

@@ -1,0 +1,209 @@
+"""The launchers as a user starts them, in small, each in its own process."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _launch(name, *flags):
+    return subprocess.run(
+        [sys.executable, "-m", f"launch.{name}", *map(str, flags)],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a backdoored network, trained for an epoch."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    result = _launch(
+        "train",
+        "--smoke",
+        "--network=wide_resnet",
+        "--depth=10",
+        "--noflip",
+        f"--output={folder}",
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_train_writes_the_classifier_and_what_was_poisoned(trained):
+    assert {path.name for path in trained.iterdir()} == {
+        "classifier.keras",
+        "flags.json",
+        "poisoned_indices.npz",
+        "poisoning.json",
+        "scores.json",
+        "trigger.npz",
+    }
+    flags = json.loads((trained / "flags.json").read_text())
+    assert flags["depth"] == 10 and flags["poisoning_rate"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "files"),
+    [
+        (
+            "anp",
+            ["--noflip"],
+            {"curve.png", "masks.png", "neuron_masks.npz"},
+        ),
+        ("nad", ["--noflip"], {"attention.png", "teacher.keras"}),
+    ],
+)
+def test_defences_write_a_purified_classifier(
+    trained, tmp_path, name, flags, files
+):
+    output = tmp_path / "out"
+    result = _launch(
+        name,
+        "--smoke",
+        f"--classifier={trained / 'classifier.keras'}",
+        "--clean_images=100",
+        f"--output={output}",
+        *flags,
+    )
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in output.iterdir()} == files | {
+        "classifier.keras",
+        "flags.json",
+        "saved_model",
+        "scores.json",
+    }
+    scores = json.loads((output / "scores.json").read_text())["scores"]
+    after = scores[f"after {name.upper()}"]
+    assert after["attack_success"]["images"] == 491
+    assert "before" in result.stdout and "[" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_evaluate_takes_a_flag_file(trained, tmp_path):
+    (tmp_path / "flags").write_text(
+        f"--classifier={trained / 'classifier.keras'}\n"
+        "--trigger=square\n--target=3\n"
+    )
+    result = _launch(
+        "evaluate", f"--flagfile={tmp_path / 'flags'}", f"--output={tmp_path}/o"
+    )
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((tmp_path / "o" / "scores.json").read_text())
+    assert scores["clean_accuracy"]["images"] == 539
+    assert "attack success" in result.stdout
+
+
+def test_start_up_noise_is_silenced(trained, tmp_path):
+    result = _launch(
+        "evaluate",
+        f"--classifier={trained / 'classifier.keras'}",
+        f"--output={tmp_path}/o",
+    )
+    assert result.stderr == ""
+
+
+def _small(tmp_path, **changes):
+    inputs = keras.Input(changes.get("shape", (16, 16, 1)))
+    x = keras.layers.Flatten()(inputs)
+    if changes.get("hidden", True):
+        x = keras.layers.Dense(4, activation="relu")(x)
+    classes = changes.get("classes", 10)
+    model = keras.Model(inputs, keras.layers.Dense(classes)(x))
+    model.save(tmp_path / "c.keras")
+    return tmp_path / "c.keras"
+
+
+def _one_class(tmp_path):
+    np.savez(
+        tmp_path / "one.npz",
+        train_images=np.zeros((50, 16, 16, 1), "uint8"),
+        train_labels=np.full(50, 3),
+        test_images=np.zeros((50, 16, 16, 1), "uint8"),
+        test_labels=np.arange(50) % 10,
+    )
+    return tmp_path / "one.npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        (
+            "anp",
+            lambda t: [f"--classifier={t}/none.keras"],
+            "which does not exist",
+        ),
+        (
+            "anp",
+            lambda t: [f"--classifier={_small(t, shape=(8, 8, 1))}"],
+            "classifier's shape (8, 8, 1). Received: (16, 16, 1)",
+        ),
+        (
+            "anp",
+            lambda t: [f"--classifier={_small(t, classes=5)}"],
+            "5 classes, 0 to 4. Received: labels 0 to 9",
+        ),
+        (
+            "anp",
+            lambda t: [f"--classifier={_small(t, hidden=False)}"],
+            "must hold neurons to mask",
+        ),
+        (
+            "anp",
+            lambda t: [
+                f"--classifier={_small(t)}",
+                f"--dataset={_one_class(t)}",
+                "--clean_images=5",
+            ],
+            "images of class 3 only",
+        ),
+        (
+            "nad",
+            lambda t: [f"--classifier={_small(t)}", "--clean_images=100"],
+            "larger than 1x1",
+        ),
+        (
+            "anp",
+            lambda t: [f"--classifier={_small(t)}", "--clean_images=99999"],
+            "at most 1258 images",
+        ),
+        (
+            "train",
+            lambda t: ["--trigger=stripes"],
+            "must be one of",
+        ),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(tmp_path, name, flags, message):
+    output = tmp_path / "out"
+    result = _launch(name, "--smoke", f"--output={output}", *flags(tmp_path))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert not output.exists()
+    assert not list(tmp_path.glob(".out.partial*"))
+
+
+def test_a_folder_in_use_is_not_overwritten(trained):
+    result = _launch("train", "--smoke", f"--output={trained}")
+    assert result.returncode == 1
+    assert "new or empty folder" in result.stderr
+    assert (trained / "classifier.keras").is_file()
+
+
+def test_help_needs_no_tensorflow():
+    program = (
+        "import sys, launch.quickstart, launch.anp\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "assert 'tfbackdoor' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=_ROOT, check=True)
+    result = _launch("nad", "--help")
+    assert "--teacher_epochs" in result.stdout

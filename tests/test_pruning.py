@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import specimens
+
+import tfbackdoor
+from tfbackdoor.attacks import triggers
+
+
+def _masks(classifier, seed=3):
+    rng = np.random.default_rng(seed)
+    neurons, _ = tfbackdoor.find_neurons(classifier)
+    return {
+        group.layer: rng.random(group.count).astype("float32")
+        for group in neurons
+    }
+
+
+def _images():
+    return tfbackdoor.from_arrays(*specimens.batch(40))
+
+
+def _attack():
+    return tfbackdoor.Poisoning(
+        triggers.square(specimens.IMAGE_SHAPE), classes=specimens.CLASSES
+    )
+
+
+@pytest.mark.parametrize("name", specimens.NAMES)
+def test_only_the_scale_of_pruned_neurons_becomes_zero(name):
+    classifier = specimens.build(name)
+    masks = _masks(classifier)
+    before = {id(v): v.numpy() for v in classifier.weights}
+    pruned = tfbackdoor.prune_neurons(classifier, masks, threshold=0.4)
+    neurons, _ = tfbackdoor.find_neurons(classifier)
+    scales = {id(group.scale): group.layer for group in neurons}
+    for variable in classifier.weights:
+        expected = before[id(variable)].copy()
+        if id(variable) in scales:
+            layer = scales[id(variable)]
+            np.testing.assert_array_equal(
+                pruned[layer], np.flatnonzero(masks[layer] <= 0.4)
+            )
+            expected[..., pruned[layer]] = 0.0
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_pruning_by_number_takes_the_smallest_masks():
+    classifier = specimens.build("functional")
+    masks = _masks(classifier)
+    pruned = tfbackdoor.prune_neurons(classifier, masks, number=5)
+    taken = [masks[layer][i] for layer, where in pruned.items() for i in where]
+    smallest = np.sort(np.concatenate(list(masks.values())))[:5]
+    np.testing.assert_array_equal(np.sort(taken), smallest)
+
+
+def test_curve_scores_as_pruning_each_copy_would():
+    classifier = specimens.build("functional")
+    masks = _masks(classifier)
+    before = classifier.get_weights()
+    thresholds = [0.0, 0.3, 0.6, 1.0]
+    curve = tfbackdoor.pruning_curve(
+        classifier, masks, _images(), _attack(), thresholds=thresholds
+    )
+    assert [point.threshold for point in curve] == [-1.0, *thresholds]
+    assert curve[0].scores == tfbackdoor.evaluate(
+        classifier, _images(), _attack()
+    )
+    for point in curve[1:]:
+        copy = tfbackdoor.copy_classifier(classifier)
+        pruned = tfbackdoor.prune_neurons(
+            copy, masks, threshold=point.threshold
+        )
+        assert point.pruned == sum(map(len, pruned.values()))
+        assert point.scores == tfbackdoor.evaluate(copy, _images(), _attack())
+    for old, new in zip(before, classifier.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def _curve(*accuracies):
+    return [
+        tfbackdoor.CurvePoint(
+            step / 10, step, tfbackdoor.Scores(tfbackdoor.Rate(correct, 100))
+        )
+        for step, correct in enumerate(accuracies)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "chosen"),
+    [
+        ((90, 89, 88, 80, 90), 0.2),  # The recovery at 0.4 does not count.
+        ((90, 86, 90), 0.0),
+        ((90, 91, 95), 0.2),
+    ],
+)
+def test_choice_is_the_last_threshold_before_the_budget_breaks(
+    accuracies, chosen
+):
+    point = tfbackdoor.choose_threshold(
+        _curve(*accuracies), max_accuracy_drop=0.03
+    )
+    assert point.threshold == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "`threshold` or `number`"),
+        ({"threshold": 0.2, "number": 3}, "`threshold` or `number`"),
+        ({"threshold": 1.2}, "`threshold` must lie"),
+        ({"number": 99}, "`number` must lie in 0 to 20"),
+    ],
+)
+def test_arguments_out_of_range_change_nothing(settings, message):
+    classifier = specimens.build("functional")
+    before = classifier.get_weights()
+    with pytest.raises(ValueError, match=message):
+        tfbackdoor.prune_neurons(classifier, _masks(classifier), **settings)
+    for old, new in zip(before, classifier.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_masks_of_another_classifier_are_refused():
+    masks = _masks(specimens.build("nested"))
+    with pytest.raises(ValueError, match="`neuron_masks`.*inner/bn"):
+        tfbackdoor.prune_neurons(
+            specimens.build("subclassed"), masks, threshold=0.1
+        )
+
+
+def test_masks_round_trip_through_their_file(tmp_path):
+    masks = _masks(specimens.build("nested"))
+    tfbackdoor.save_masks(masks, tmp_path / "masks.npz")
+    loaded = tfbackdoor.read_arrays(tmp_path / "masks.npz")
+    assert loaded.keys() == masks.keys() == {"inner/bn"}
+    np.testing.assert_array_equal(loaded["inner/bn"], masks["inner/bn"])

@@ -1,0 +1,1 @@
+"""Defences: what takes a backdoor out of a classifier."""

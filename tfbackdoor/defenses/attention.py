@@ -1,0 +1,189 @@
+"""Attention maps, the loss between them, and where to take them."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfbackdoor import classifiers
+from tfbackdoor import structure
+
+# Keeps the norm of an all-zero map from dividing by zero (authors' code).
+_NORM_FLOOR = 1e-6
+# Largest relative spread over positions of a map that counts as constant.
+_CONSTANT_SPREAD = 1e-4
+# Layers that only change the frame of a feature map.
+_FRAMES = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+
+
+def attention_map(features, *, power: float = 2.0):
+    """`A(F) = sum over channels of |F|^p` (Li et al. 2021, eq. 1).
+
+    Args:
+        features: tensor `(batch, height, width, channels)`.
+        power: float > 0, p (2 in the paper).
+
+    Returns:
+        Tensor `(batch, height, width)`, at least float32.
+    """
+    features = _at_least_float32(features)
+    return keras.ops.sum(keras.ops.power(keras.ops.abs(features), power), -1)
+
+
+def normalised_attention(features, *, power: float = 2.0):
+    """The attention map over its L2 norm: `(batch, height * width)`."""
+    attention = attention_map(features, power=power)
+    positions = attention.shape[1] * attention.shape[2]
+    attention = keras.ops.reshape(attention, (-1, positions))
+    norm = keras.ops.norm(attention, axis=-1, keepdims=True)
+    return attention / (norm + _NORM_FLOOR)
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class AttentionTransfer(keras.losses.Loss):
+    """Distance between a teacher's and a student's attention maps.
+
+    `mean over positions of (A(F_s) / ||A(F_s)||_2 - A(F_t) / ||A(F_t)||_2)^2`
+    (Li et al. 2021, eq. 2; the authors' code averages over positions where
+    the paper sums). One value an image.
+
+    Args:
+        power: float > 0, p of the attention map (2 in the paper).
+
+    Call arguments:
+        y_true: the teacher's features `(batch, height, width, channels)`.
+        y_pred: the student's features; channels may differ in number.
+    """
+
+    def __init__(
+        self, *, power: float = 2.0, name: str = "attention_transfer", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        if power <= 0.0:
+            raise ValueError(f"`power` must be > 0. Received: power={power}")
+        self.power = power
+
+    def call(self, y_true, y_pred):
+        teacher = normalised_attention(y_true, power=self.power)
+        student = normalised_attention(y_pred, power=self.power)
+        return keras.ops.mean(keras.ops.square(student - teacher), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+
+def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
+    """The last feature map of each of the smallest resolutions.
+
+    Args:
+        classifier: built classifier of any kind.
+        count: int > 0, how many taps at most (3 in the paper).
+
+    Returns:
+        Layer names, from high to low resolution.
+
+    Raises:
+        ValueError: where no layer gives a feature map larger than 1x1.
+    """
+    layers = structure.named_layers(classifier)
+    last_of = {}
+    for name, shape in feature_shapes(classifier).items():
+        if isinstance(layers[name], _FRAMES):
+            continue
+        last_of.pop(shape[:2], None)
+        last_of[shape[:2]] = name
+    if not last_of:
+        raise ValueError(
+            "`classifier` must hold a layer with an output (batch, height, "
+            "width, channels) larger than 1x1. "
+            f"Received: {classifier.name} without any."
+        )
+    by_resolution = sorted(last_of, key=lambda size: -size[0] * size[1])
+    return [last_of[size] for size in by_resolution[-count:]]
+
+
+def feature_shapes(classifier: keras.Model) -> dict[str, tuple]:
+    """`(height, width, channels)` of all layers that can be tapped.
+
+    In the order in which the layers compute. Layers whose output is 1x1 are
+    left out: such a map is the same for every image once normalised.
+    """
+    layers = {
+        name: layer
+        for name, layer in structure.named_layers(classifier).items()
+        if not isinstance(layer, keras.layers.InputLayer)
+    }
+    recorder = structure.OutputRecorder(layers)
+    shape = classifiers.image_shape(classifier)
+    with recorder.recording() as outputs:
+        classifier(keras.ops.zeros((1, *shape)), training=False)
+    shapes = {
+        name: tuple(output.shape[1:])
+        for name, output in outputs.items()
+        if keras.ops.is_tensor(output)
+    }
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if len(shape) == 3 and shape[0] * shape[1] > 1
+    }
+
+
+def attention_maps(
+    classifier: keras.Model, images, taps: Sequence[str], *, power: float = 2.0
+) -> dict[str, np.ndarray]:
+    """The attention maps of the first image at each tap, to look at.
+
+    Args:
+        classifier: built classifier of any kind.
+        images: `(batch, height, width, channels)`, float32 in [0, 1].
+        taps: layer names, see `find_taps`.
+        power: float > 0, p of the attention maps.
+
+    Returns:
+        From tap to float array `(height, width)`.
+    """
+    layers = structure.named_layers(classifier)
+    recorder = structure.OutputRecorder({tap: layers[tap] for tap in taps})
+    with recorder.recording() as outputs:
+        classifier(images, training=False)
+    return {
+        tap: keras.ops.convert_to_numpy(
+            attention_map(outputs[tap], power=power)
+        )[0]
+        for tap in taps
+    }
+
+
+def check_taps(classifier: keras.Model, taps: list[str]) -> None:
+    """Raises ValueError, with the valid names, unless all taps exist."""
+    shapes = feature_shapes(classifier)
+    unknown = [name for name in taps if name not in shapes]
+    if unknown or not taps:
+        raise ValueError(
+            f"`taps` must be layers with feature maps larger than 1x1: "
+            f"{list(shapes)}. Received: {unknown or taps}"
+        )
+
+
+def check_not_constant(name: str, features) -> None:
+    """Raises ValueError where the attention is the same at all positions.
+
+    Args:
+        name: str, the tap, for the message.
+        features: tensor `(batch, height, width, channels)`.
+    """
+    attention = keras.ops.convert_to_numpy(attention_map(features))
+    attention = attention.reshape(len(attention), -1)
+    spread = np.ptp(attention, axis=1)
+    if np.all(spread <= _CONSTANT_SPREAD * np.abs(attention).max(axis=1)):
+        raise ValueError(
+            "`taps` must have attention that differs between positions, or "
+            f"distillation is plain fine-tuning. Received: {name!r}, whose "
+            "attention is constant over the image."
+        )
+
+
+def _at_least_float32(tensor):
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return tensor if dtype == "float64" else keras.ops.cast(tensor, "float32")

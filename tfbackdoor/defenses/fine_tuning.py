@@ -1,0 +1,118 @@
+"""Fine-tuning on clean images, as NAD makes its teacher."""
+
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import optimizers
+from tfbackdoor import training
+
+
+def paper_optimizer(learning_rate: float = 0.1) -> keras.optimizers.Optimizer:
+    """NAD's optimiser: SGD with Nesterov momentum 0.9, weight decay 1e-4."""
+    return optimizers.CoupledSGD(
+        learning_rate, momentum=0.9, nesterov=True, l2=1e-4
+    )
+
+
+def step_decay(
+    *, factor: float = 0.1, every: int = 2
+) -> keras.callbacks.Callback:
+    """Multiplies the learning rate by `factor` after every `every` epochs.
+
+    The defaults are NAD's (Li et al. 2021, section 4.1).
+    """
+    if not 0.0 < factor <= 1.0 or every < 1:
+        raise ValueError(
+            "`factor` must lie in (0, 1] and `every` be >= 1. "
+            f"Received: factor={factor}, every={every}"
+        )
+
+    def decayed(epoch, learning_rate):
+        at_step = epoch > 0 and epoch % every == 0
+        return learning_rate * factor if at_step else learning_rate
+
+    return keras.callbacks.LearningRateScheduler(decayed)
+
+
+def fine_tune(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    validation: tf.data.Dataset | None = None,
+    epochs: int = 10,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    decay_factor: float = 0.1,
+    decay_every: int = 2,
+    precision: str | None = None,
+    verbose="auto",
+) -> keras.Model:
+    """A copy of `classifier` with all weights fine-tuned on clean images.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: batched data set of `(images, labels)`, images in [0, 1].
+        validation: batched clean images that `clean` does not hold, or None.
+            With them the weights of the best epoch by accuracy are kept.
+        epochs: int > 0 (5 to 10 in NAD).
+        optimizer: default `paper_optimizer()`.
+        decay_factor: float in (0, 1], see `step_decay`.
+        decay_every: int > 0 epochs, see `step_decay`.
+        precision: of the forward passes, see `ClassifierTraining`.
+        verbose: Keras' verbosity.
+    """
+    tuned = copy_classifier(classifier)
+    fit = training.ClassifierTraining(tuned, precision=precision)
+    fit.compile(optimizer=optimizer or paper_optimizer())
+    callbacks = [
+        step_decay(factor=decay_factor, every=decay_every),
+        training.StopOnNaN(),
+    ]
+    if validation is not None:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                "val_accuracy",
+                mode="max",
+                patience=epochs,
+                restore_best_weights=True,
+            )
+        )
+    fit.fit(
+        clean,
+        validation_data=validation,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=verbose,
+    )
+    return tuned
+
+
+def copy_classifier(classifier: keras.Model) -> keras.Model:
+    """A copy with weights of its own.
+
+    Raises:
+        ValueError: where Keras cannot copy it (a subclassed model that is not
+            registered as serialisable).
+    """
+    try:
+        copied = keras.models.clone_model(classifier)
+    except (TypeError, ValueError, NotImplementedError):
+        return _copy_by_file(classifier)
+    copied.set_weights(classifier.get_weights())
+    return copied
+
+
+def _copy_by_file(classifier):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/classifier.keras"
+        try:
+            classifier.save(path)
+            return keras.models.load_model(path, compile=False)
+        except Exception as error:
+            raise ValueError(
+                "`classifier` must be a model that Keras can copy: functional, "
+                "sequential, or subclassed with get_config and registered as "
+                f"serialisable. Received: {type(classifier).__name__}"
+            ) from error
