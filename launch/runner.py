@@ -75,11 +75,11 @@ def write_json(path: pathlib.Path, content) -> None:
 
 def precision() -> str:
     """The precision asked for, or the device's best; says which."""
-    from tfbackdoor import devices
+    import tfbackdoor
 
     chosen = FLAGS.mixed_precision
     if chosen == "auto":
-        chosen = devices.default_precision()
+        chosen = tfbackdoor.default_precision()
     print(f"Precision of forward passes: {chosen}")
     return chosen
 
