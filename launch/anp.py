@@ -43,6 +43,14 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "threshold", None, "Pruning threshold, in place of choosing it.", 0.0, 1.0
 )
+flags.DEFINE_integer(
+    "recovery_epochs",
+    0,
+    "Epochs of fine-tuning afterwards, on the clean images, with the pruned "
+    "neurons held at zero (none in the paper).",
+    0,
+)
+flags.DEFINE_float("recovery_rate", 0.01, "Learning rate of that.", 0.0)
 
 FLAGS = flags.FLAGS
 _ITERATIONS_PER_EPOCH = 100
@@ -61,14 +69,20 @@ def job(folder):
     held_out_curve = tfbackdoor.pruning_curve(classifier, masks, judge)
     curve = tfbackdoor.pruning_curve(classifier, masks, test, poisoning)
     before = tfbackdoor.evaluate(classifier, test, poisoning)
-    threshold = _prune(classifier, masks, held_out_curve)
-    after = tfbackdoor.evaluate(classifier, test, poisoning)
+    pruned, threshold = _prune(classifier, masks, held_out_curve)
+    rows = {
+        "before": before,
+        "after ANP": tfbackdoor.evaluate(classifier, test, poisoning),
+    }
+    if FLAGS.recovery_epochs:
+        classifier = _recover(classifier, optimise, pruned)
+        rows["recovered"] = tfbackdoor.evaluate(classifier, test, poisoning)
     tfbackdoor.plot_curve(curve, folder / "curve.png", chosen=threshold)
     tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
     defence.write_results(
         folder,
         classifier,
-        {"before": before, "after ANP": after},
+        rows,
         test,
         {
             "threshold": threshold,
@@ -82,7 +96,7 @@ def job(folder):
 
 
 def _prune(classifier, masks, held_out_curve):
-    """Prunes at the threshold of the flags, or at the one chosen here."""
+    """Prunes at the threshold of the flags, or one chosen on clean images."""
     import tfbackdoor
 
     threshold = FLAGS.threshold
@@ -103,7 +117,32 @@ def _prune(classifier, masks, held_out_curve):
         print(f"Pruned {count} of {total} neurons at threshold {threshold:g}")
     else:
         print("No threshold is safe within --max_accuracy_drop: none pruned")
-    return threshold
+    return pruned, threshold
+
+
+def _recover(classifier, clean, pruned):
+    """Wins back on clean images what pruning cost."""
+    import tfbackdoor
+
+    batches = tfbackdoor.training_batches(
+        clean, FLAGS.batch_size, seed=FLAGS.seed
+    )
+    return tfbackdoor.fine_tune(
+        classifier,
+        _augmented(batches),
+        pruned=pruned,
+        epochs=1 if FLAGS.smoke else FLAGS.recovery_epochs,
+        optimizer=tfbackdoor.CoupledSGD(FLAGS.recovery_rate, l2=1e-4),
+        decay_factor=1.0,
+    )
+
+
+def _augmented(batches):
+    import tfbackdoor
+
+    if not FLAGS.augment:
+        return batches
+    return tfbackdoor.augment(batches, flip=FLAGS.flip, seed=FLAGS.seed)
 
 
 def _learn_masks(classifier, clean):
@@ -112,8 +151,6 @@ def _learn_masks(classifier, clean):
     batches = tfbackdoor.training_batches(
         clean, FLAGS.batch_size, seed=FLAGS.seed, replacement=True
     )
-    if FLAGS.augment:
-        batches = tfbackdoor.augment(batches, flip=FLAGS.flip, seed=FLAGS.seed)
     anp = tfbackdoor.AdversarialNeuronPruning(
         classifier,
         epsilon=FLAGS.epsilon,
@@ -128,7 +165,7 @@ def _learn_masks(classifier, clean):
     iterations = 10 if FLAGS.smoke else FLAGS.iterations
     per_epoch = min(_ITERATIONS_PER_EPOCH, iterations)
     anp.fit(
-        batches,
+        _augmented(batches),
         steps_per_epoch=per_epoch,
         epochs=-(-iterations // per_epoch),
         callbacks=[tfbackdoor.StopOnNaN()],

@@ -9,7 +9,7 @@ from tfbackdoor import masking
 
 _STEPS = 3
 # float32 cannot tell the sign of smaller gradients; the largest is 0.06.
-_SMALLEST_SIGNED_GRADIENT = 2e-3
+_SMALLEST_SIGNED_GRADIENT = 2e-4
 
 
 def _golden_classifier(files):
@@ -90,37 +90,59 @@ def test_equals_the_authors_algorithm_in_float64(golden, float64):
         np.testing.assert_array_equal(old, new)
 
 
-def test_equals_the_authors_algorithm_in_float32(golden):
-    files = golden("anp")
-
-    class WithGoldenSigns(_GoldenPruning):
-        """Takes the golden perturbation, so that one step's rounding of a
-        gradient near zero does not carry over to the next."""
-
-        def ascend(self, batch, perturbation):
-            self.own = super().ascend(batch, perturbation)
-            return tf.constant(self.target)
-
-    anp = WithGoldenSigns(_golden_classifier(files))
+def _golden_states(files):
+    """Masks and velocities before each golden step, from a float64 run."""
+    anp = _GoldenPruning(_golden_classifier(files))
     anp.compile(run_eagerly=True)
-    batch = files["images"], files["labels"]
+    anp.optimizer.build(anp.trainable_variables)
+    batch = files["images"].astype("float64"), files["labels"]
+    states = []
     for step in range(_STEPS):
-        anp.target = anp.golden(files, step, "noise", "noise_bias")
-        _, _, logs = _golden_step(anp, files, step, batch)
+        variables = [*anp.trainable_variables, *anp.optimizer.velocities]
+        states.append([variable.numpy() for variable in variables])
+        _golden_step(anp, files, step, batch)
+    return states
+
+
+@pytest.fixture
+def golden_states(golden, float64):
+    return _golden_states(golden("anp"))
+
+
+def test_each_step_equals_the_authors_algorithm_in_float32(
+    golden, golden_states
+):
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_floatx("float32")
+    files = golden("anp")
+    anp = _GoldenPruning(_golden_classifier(files))
+    anp.compile(run_eagerly=True)
+    anp.optimizer.build(anp.trainable_variables)
+    batch = files["images"], files["labels"]
+    for step, state in enumerate(golden_states):
+        variables = [*anp.trainable_variables, *anp.optimizer.velocities]
+        for variable, value in zip(variables, state):
+            variable.assign(value)
+        anp.start_at(files, step)
+        noise = anp.ascend((*batch, None), anp.initial_perturbation()).numpy()
+        expected = anp.golden(files, step, "noise", "noise_bias")
         gradient = anp.golden(files, step, "grad_noise", "grad_noise_bias")
         signed = np.abs(gradient) > _SMALLEST_SIGNED_GRADIENT
-        assert signed.sum() > 100
-        np.testing.assert_allclose(
-            anp.own.numpy()[signed], anp.target[signed], atol=1e-4
-        )
+        assert signed.mean() > 0.7
+        np.testing.assert_allclose(noise[signed], expected[signed], atol=1e-4)
+        anp.ascend = lambda batch, start: tf.constant(expected)
+        logs = anp.train_on_batch(*batch, return_dict=True)
+        del anp.ascend
         for name in ("clean", "perturbed"):
             assert float(logs[f"{name}_loss"]) == pytest.approx(
                 float(files[f"step{step}/loss_{name}"]), abs=1e-4
             )
         masks = np.concatenate(list(anp.neuron_masks().values()))
-        np.testing.assert_allclose(
-            masks, anp.golden(files, step, "mask"), atol=1e-4
-        )
+        errors = np.abs(masks - anp.golden(files, step, "mask"))
+        # Rounding moves a few activations across the kink of a ReLU, which
+        # shifts the gradient of their neuron by a step, not by an epsilon.
+        assert np.mean(errors <= 1e-4) >= 0.99
+        assert errors.max() <= 5e-4
 
 
 def test_pruning_equals_the_authors_algorithm(golden, float64):
@@ -199,10 +221,18 @@ def test_two_replicas_learn_the_masks_of_one(two_replicas):
     np.testing.assert_allclose(masks[0], masks[1], atol=1e-5)
 
 
+class _FixedStart(tfbackdoor.AdversarialNeuronPruning):
+    """Starts from one perturbation: XLA draws other random numbers."""
+
+    def initial_perturbation(self):
+        size = sum(masking.perturbation_sizes(self.neurons))
+        return tf.linspace(-self.epsilon, self.epsilon, size)
+
+
 def test_compiled_by_xla_learns_the_same_masks():
     masks = []
     for jit_compile in (False, True):
-        anp = tfbackdoor.AdversarialNeuronPruning(specimens.build("functional"))
+        anp = _FixedStart(specimens.build("functional"))
         anp.compile(jit_compile=jit_compile)
         anp.train_on_batch(*specimens.batch())
         masks.append(np.concatenate(list(anp.neuron_masks().values())))

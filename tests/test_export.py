@@ -31,14 +31,14 @@ def test_both_files_serve_without_this_package(tmp_path):
 
 
 @keras.saving.register_keras_serializable("specimens")
-class _Custom(keras.layers.Layer):
+class Doubled(keras.layers.Layer):
     def call(self, inputs):
         return inputs * 2.0
 
 
 def test_a_classifier_with_custom_objects_is_refused_and_removed(tmp_path):
     inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Flatten()(_Custom()(inputs))
+    x = keras.layers.Flatten()(Doubled()(inputs))
     classifier = keras.Model(inputs, keras.layers.Dense(2)(x))
     images, _ = specimens.batch(2)
     with pytest.raises(ValueError, match="`classifier` must load"):

@@ -72,8 +72,8 @@ def check_classifier(classifier: keras.Model) -> None:
             "`classifier` must take images (height, width, channels) of a "
             f"fixed size. Received: input shape {shape}"
         )
-    scores = classifier.compute_output_shape((None, *shape))
-    if not isinstance(scores, tuple) or len(scores) != 2 or scores[1] < 2:
+    scores = _score_shape(classifier)
+    if len(scores) != 2 or scores[1] < 2:
         raise ValueError(
             "`classifier` must give one score a class, shape (batch, classes) "
             f"with classes >= 2. Received: output shape {scores}"
@@ -95,7 +95,7 @@ def image_shape(classifier: keras.Model) -> tuple:
 
 def class_count(classifier: keras.Model) -> int:
     """Number of classes that `classifier` tells apart."""
-    return classifier.compute_output_shape((None, *image_shape(classifier)))[1]
+    return _score_shape(classifier)[1]
 
 
 def gives_logits(classifier: keras.Model) -> bool:
@@ -171,3 +171,10 @@ def check_images(
             f"`{name}` must hold images of several classes. Received: images "
             f"of class {seen.pop()} only."
         )
+
+
+def _score_shape(classifier):
+    """The shape of the scores of one image; of all kinds of model alike."""
+    image = np.zeros((1, *image_shape(classifier)), "float32")
+    scores = classifier(image, training=False)
+    return tuple(getattr(scores, "shape", ()))

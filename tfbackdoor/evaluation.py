@@ -165,7 +165,7 @@ class BatchCounter:
         self._view = compute_view.ComputeView(classifier)
         self._poisoning = poisoning
         self._replaced = list(replaced)
-        self._count_batch = tf.function(self._count, reduce_retracing=True)
+        self._count_batch = None
 
     def scores(self, batches: tf.data.Dataset, values: Sequence = ()) -> Scores:
         """Scores on batches of `(images, labels)`.
@@ -174,6 +174,8 @@ class BatchCounter:
             batches: batched data set of clean images.
             values: tensors that take the place of `replaced`.
         """
+        if self._count_batch is None:
+            self._count_batch = self._compile(batches.element_spec)
         totals = collections.Counter()
         values = [tf.convert_to_tensor(value) for value in values]
         for images, labels, *_ in batches:
@@ -182,6 +184,17 @@ class BatchCounter:
             )
             totals.update({name: int(n) for name, n in counts.items()})
         return _to_scores(totals)
+
+    def _compile(self, element_spec):
+        image_spec, label_spec, *_ = element_spec
+        signature = (
+            image_spec,
+            tf.TensorSpec(label_spec.shape, tf.int64),
+            [tf.TensorSpec(v.shape, v.dtype) for v in self._replaced],
+        )
+        return tf.function(
+            self._count, input_signature=signature, autograph=False
+        )
 
     def _count(self, images, labels, values):
         predictions = self._predict(images, values)

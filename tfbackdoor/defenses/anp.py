@@ -131,14 +131,12 @@ class AdversarialNeuronPruning(keras.Model):
     def initial_perturbation(self):
         """A uniform draw in [-epsilon, epsilon], the same on all replicas."""
         iteration = tf.cast(self.optimizer.iterations, "int32")
-        # Named, because XLA would select another generator than oneDNN does.
         return tf.random.stateless_uniform(
             [sum(masking.perturbation_sizes(self.neurons))],
             seed=tf.stack([self.seed, iteration]),
             minval=-self.epsilon,
             maxval=self.epsilon,
             dtype=self.masks[0].dtype,
-            alg="philox",
         )
 
     def ascend(self, batch, perturbation):

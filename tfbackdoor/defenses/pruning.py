@@ -162,6 +162,33 @@ def choose_threshold(
     return chosen
 
 
+class HoldPruned(keras.callbacks.Callback):
+    """Keeps pruned neurons at zero while their classifier is fine-tuned.
+
+    After each batch the scales of the pruned neurons are set to 0 again, so
+    that clean images win accuracy back without bringing the backdoor back.
+
+    Args:
+        classifier: the pruned classifier.
+        pruned: from layer name to the indices of its pruned neurons, as
+            `prune_neurons` gives it.
+    """
+
+    def __init__(self, classifier: keras.Model, pruned: dict[str, np.ndarray]):
+        super().__init__()
+        neurons, _ = neurons_module.find_neurons(classifier)
+        self._held = []
+        for group in neurons:
+            kept = np.ones(group.count, bool)
+            kept[pruned.get(group.layer, [])] = False
+            if not kept.all():
+                self._held.append((group.scale, kept))
+
+    def on_train_batch_end(self, batch, logs=None):
+        for scale, kept in self._held:
+            scale.assign(scale.value * tf.cast(kept, scale.dtype))
+
+
 def save_masks(
     neuron_masks: dict[str, np.ndarray], path: str | pathlib.Path
 ) -> None:
