@@ -16,6 +16,7 @@ from launch import runner
 _CLASSES = 10
 _BATCH_SIZE = 32
 _DEFENDER_SHARE = 0.3
+_DECAY_EVERY = 3
 _SAMPLES = 8
 
 FLAGS = flags.FLAGS
@@ -39,9 +40,9 @@ def job(folder):
         print("1/3 Training a backdoored network", flush=True)
         backdoored, poisoning = _train_backdoored(attacker, precision)
         print("2/3 Adversarial Neuron Pruning", flush=True)
-        pruned, masks, threshold = _prune(
-            tfbackdoor.copy_classifier(backdoored), defender, precision
-        )
+        pruned = tfbackdoor.copy_classifier(backdoored)
+        masks, threshold, zeroed = _prune(pruned, defender, precision)
+        recovered = _recover(pruned, zeroed, defender, precision)
         print("3/3 Neural Attention Distillation", flush=True)
         distilled = tfbackdoor.copy_classifier(backdoored)
         nad = _distil(distilled, defender, precision)
@@ -49,11 +50,13 @@ def job(folder):
         name: tfbackdoor.evaluate(classifier, test, poisoning)
         for name, classifier in {
             "before": backdoored,
-            "after ANP": pruned,
-            "after NAD": distilled,
+            "ANP": pruned,
+            "ANP, fine-tuned": recovered,
+            "NAD teacher": nad.teacher,
+            "NAD": distilled,
         }.items()
     }
-    _write(folder, backdoored, poisoning, pruned, distilled, test)
+    _write(folder, backdoored, poisoning, recovered, distilled, test)
     _plot(folder, backdoored, poisoning, masks, threshold, nad, test)
     runner.write_json(
         folder / "scores.json",
@@ -118,11 +121,10 @@ def _train_backdoored(attacker, precision):
 
 
 def _prune(classifier, defender, precision):
-    """ANP with the paper's settings, then fine-tuning what is left.
+    """ANP with the paper's settings; prunes `classifier` in place.
 
     The threshold is the strongest that costs at most 5 points of accuracy on
-    held-out clean images; fine-tuning, with the pruned neurons held at zero,
-    wins them back.
+    held-out clean images.
     """
     import tfbackdoor
 
@@ -136,48 +138,60 @@ def _prune(classifier, defender, precision):
     batches = tfbackdoor.training_batches(
         optimise, 2 * _BATCH_SIZE, seed=FLAGS.seed, replacement=True
     )
-    steps = 20 if FLAGS.smoke else 200
+    steps = 20 if FLAGS.smoke else 150
     anp.fit(_augmented(batches), steps_per_epoch=steps)
     masks = anp.neuron_masks()
     curve = tfbackdoor.pruning_curve(classifier, masks, judge)
     chosen = tfbackdoor.choose_threshold(curve, max_accuracy_drop=0.05)
     pruned = tfbackdoor.prune_neurons(classifier, masks, number=chosen.pruned)
-    recovered = tfbackdoor.fine_tune(
+    return masks, chosen.threshold, pruned
+
+
+def _recover(classifier, pruned, defender, precision):
+    """Fine-tunes what is left as NAD's teacher, pruned neurons at zero."""
+    import tfbackdoor
+
+    return tfbackdoor.fine_tune(
         classifier,
-        _batches(defender),
+        _batches(defender, cutout_holes=1),
         pruned=pruned,
-        epochs=1 if FLAGS.smoke else 10,
-        optimizer=tfbackdoor.CoupledSGD(0.01, l2=1e-4),
-        decay_factor=1.0,
+        epochs=_epochs(),
+        decay_every=_DECAY_EVERY,
         precision=precision,
     )
-    return recovered, masks, chosen.threshold
+
+
+def _epochs():
+    return 2 if FLAGS.smoke else 12
 
 
 def _distil(student, defender, precision):
     """NAD, its teacher fine-tuned on the way."""
     import tfbackdoor
 
-    epochs = 2 if FLAGS.smoke else 12
     nad = tfbackdoor.NeuralAttentionDistillation(
         student,
         taps=["group1", "group2", "group3"],
-        teacher_epochs=epochs,
+        teacher_epochs=_epochs(),
         precision=precision,
     )
     nad.compile(tfbackdoor.CoupledSGD(0.02, nesterov=True, l2=1e-4))
-    nad.fit(_batches(defender, cutout_holes=1), epochs=epochs, decay_every=3)
+    nad.fit(
+        _batches(defender, cutout_holes=1),
+        epochs=_epochs(),
+        decay_every=_DECAY_EVERY,
+    )
     return nad
 
 
-def _write(folder, backdoored, poisoning, pruned, distilled, test):
+def _write(folder, backdoored, poisoning, recovered, distilled, test):
     import tfbackdoor
 
     (folder / "backdoored").mkdir()
     backdoored.save(folder / "backdoored" / "classifier.keras")
     poisoning.save(folder / "backdoored")
     images, _ = next(test.batch(_BATCH_SIZE).as_numpy_iterator())
-    tfbackdoor.export_classifier(pruned, folder / "anp", images)
+    tfbackdoor.export_classifier(recovered, folder / "anp", images)
     tfbackdoor.export_classifier(distilled, folder / "nad", images)
 
 
