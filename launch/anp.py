@@ -52,6 +52,9 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("recovery_rate", 0.01, "Learning rate of that.", 0.0)
 
+flags.adopt_module_key_flags(defence)
+flags.adopt_module_key_flags(runner)
+
 FLAGS = flags.FLAGS
 _ITERATIONS_PER_EPOCH = 100
 

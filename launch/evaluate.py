@@ -12,6 +12,9 @@ from absl import flags
 from launch import defence
 from launch import runner
 
+flags.adopt_module_key_flags(defence)
+flags.adopt_module_key_flags(runner)
+
 FLAGS = flags.FLAGS
 
 

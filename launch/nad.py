@@ -41,6 +41,9 @@ flags.DEFINE_bool("flip", True, "Whether augmenting mirrors images.")
 flags.DEFINE_integer("cutout_holes", 1, "Holes of Cutout (1).", 0)
 flags.DEFINE_integer("cutout_length", 9, "Side of a hole, pixels (9).", 1)
 
+flags.adopt_module_key_flags(defence)
+flags.adopt_module_key_flags(runner)
+
 FLAGS = flags.FLAGS
 
 

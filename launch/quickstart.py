@@ -19,6 +19,8 @@ _DEFENDER_SHARE = 0.3
 _DECAY_EVERY = 3
 _SAMPLES = 8
 
+flags.adopt_module_key_flags(runner)
+
 FLAGS = flags.FLAGS
 
 

@@ -111,10 +111,12 @@ def _output(name):
 
 
 def _flag_values():
+    """The values of all flags of the launchers, by name."""
     return {
         flag.name: flag.value
-        for module in (sys.argv[0], __name__)
-        for flag in FLAGS.get_key_flags_for_module(module)
+        for module, defined in FLAGS.flags_by_module_dict().items()
+        if module == sys.argv[0] or module.startswith("launch.")
+        for flag in defined
     }
 
 
