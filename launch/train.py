@@ -91,7 +91,7 @@ def job(folder):
             classifier, precision=runner.precision()
         )
         training.compile(optimizer=_optimizer(len(batches), epochs))
-        training.fit(batches, epochs=epochs)
+        training.fit(batches, epochs=epochs, callbacks=[tfbackdoor.StopOnNaN()])
     scores = tfbackdoor.evaluate(classifier, test, poisoning)
     print(f"Clean accuracy {scores.clean_accuracy}")
     print(f"Attack success {scores.attack_success}")

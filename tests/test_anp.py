@@ -303,6 +303,26 @@ def test_a_loss_that_is_not_finite_ends_with_one_sentence():
         )
 
 
+def test_dropout_draws_anew_at_each_step():
+    classifier = keras.Sequential(
+        [
+            keras.Input(specimens.IMAGE_SHAPE),
+            keras.layers.Conv2D(6, 3),
+            keras.layers.Dropout(0.5, seed=1),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(specimens.CLASSES),
+        ]
+    )
+    anp = tfbackdoor.AdversarialNeuronPruning(classifier, epsilon=0.0)
+    anp.compile(tfbackdoor.CoupledSGD(0.0))
+    losses = [
+        float(anp.train_on_batch(*specimens.batch(), return_dict=True)["loss"])
+        for _ in range(2)
+    ]
+    # The metric is a running mean: it stays where no new loss comes in.
+    assert abs(losses[1] - losses[0]) > 1e-4
+
+
 def test_masks_count_as_the_only_weights():
     anp = tfbackdoor.AdversarialNeuronPruning(specimens.build("functional"))
     assert anp.count_params() == 6 + 6 + 8

@@ -49,6 +49,10 @@ class ComputeView:
             for layer in structure.named_layers(self.model).values():
                 layer.trainable = True
 
+    def owns(self, variable) -> bool:
+        """Whether `variable` is the view's (a dropout seed), not shared."""
+        return all(variable is not v for v in self.classifier.variables)
+
     def __call__(self, inputs, *, training: bool, values: dict | None = None):
         values = values or {}
 

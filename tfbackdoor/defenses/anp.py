@@ -188,8 +188,11 @@ class AdversarialNeuronPruning(keras.Model):
             values = masking.masked_values(
                 self.neurons, self.masks, perturbation
             )
-            outputs, _ = self._view(images, training=True, values=values)
+            outputs, updates = self._view(images, training=True, values=values)
             loss = self.compute_loss(images, labels, outputs, weights)
+        for variable, value in updates:
+            if self._view.owns(variable):
+                variable.assign(value)
         return loss, tape.gradient(loss, sources), outputs
 
     def _trade_off(self, clean, perturbed):
