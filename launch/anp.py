@@ -1,6 +1,6 @@
 """Purifies a classifier by Adversarial Neuron Pruning.
 
-    python -m launch.anp --classifier=classifier.keras --dataset=cifar10 \
+    python -m launch.anp --classifier=classifier.keras --dataset=cifar10 \\
         --data_dir=DIR
 
 learns a mask for each neuron on 500 clean images, chooses the pruning
@@ -52,8 +52,6 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("recovery_rate", 0.01, "Learning rate of that.", 0.0)
 
-flags.adopt_module_key_flags(defence)
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 _ITERATIONS_PER_EPOCH = 100

@@ -14,8 +14,6 @@ flags.DEFINE_string("weights", None, "The .npz file.", required=True)
 flags.DEFINE_list("image_shape", "32,32,3", "HEIGHT,WIDTH,CHANNELS.")
 flags.DEFINE_integer("classes", 10, "Number of classes.", 2)
 
-flags.adopt_module_key_flags(networks)
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 

@@ -21,8 +21,6 @@ flags.DEFINE_integer(
     "data_seed", 0, "Seed of that split: the --seed of launch.train."
 )
 
-flags.adopt_module_key_flags(attack)
-flags.adopt_module_key_flags(images)
 
 FLAGS = flags.FLAGS
 

@@ -1,6 +1,6 @@
 """Scores a classifier on clean and, if it can, triggered images.
 
-    python -m launch.evaluate --classifier=classifier.keras \
+    python -m launch.evaluate --classifier=classifier.keras \\
         --dataset=cifar10 --data_dir=DIR --trigger=checkerboard --target=0
 
 prints clean accuracy, attack success and robust accuracy with their 95 %
@@ -11,9 +11,6 @@ from absl import flags
 
 from launch import defence
 from launch import runner
-
-flags.adopt_module_key_flags(defence)
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 

@@ -1,6 +1,6 @@
 """Purifies a classifier by Neural Attention Distillation.
 
-    python -m launch.nad --classifier=classifier.keras --dataset=cifar10 \
+    python -m launch.nad --classifier=classifier.keras --dataset=cifar10 \\
         --data_dir=DIR
 
 fine-tunes a teacher on 2,500 clean images, distils its attention into the
@@ -41,8 +41,6 @@ flags.DEFINE_bool("flip", True, "Whether augmenting mirrors images.")
 flags.DEFINE_integer("cutout_holes", 1, "Holes of Cutout (1).", 0)
 flags.DEFINE_integer("cutout_length", 9, "Side of a hole, pixels (9).", 1)
 
-flags.adopt_module_key_flags(defence)
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 

@@ -19,7 +19,6 @@ _DEFENDER_SHARE = 0.3
 _DECAY_EVERY = 3
 _SAMPLES = 8
 
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 

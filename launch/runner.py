@@ -65,6 +65,9 @@ def run(job, name: str) -> None:
                 raise
             _fail(_sentence(error))
 
+    for flag in _launcher_flags():
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    sys.modules["__main__"].__doc__ = sys.modules[job.__module__].__doc__
     app.run(main)
 
 
@@ -93,7 +96,10 @@ def _run_folder(output):
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        write_json(partial / "flags.json", _flag_values())
+        write_json(
+            partial / "flags.json",
+            {flag.name: flag.value for flag in _launcher_flags()},
+        )
         yield partial
         if output.exists():
             output.rmdir()
@@ -110,14 +116,14 @@ def _output(name):
     return pathlib.Path("runs", f"{name}-{now}").absolute()
 
 
-def _flag_values():
-    """The values of all flags of the launchers, by name."""
-    return {
-        flag.name: flag.value
+def _launcher_flags():
+    """All flags of the launcher, wherever it was started from."""
+    return [
+        flag
         for module, defined in FLAGS.flags_by_module_dict().items()
         if module == sys.argv[0] or module.startswith("launch.")
         for flag in defined
-    }
+    ]
 
 
 def _quiet_tensorflow():

@@ -48,9 +48,6 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("flip", True, "Whether to mirror images at random.")
 
-flags.adopt_module_key_flags(images)
-flags.adopt_module_key_flags(networks)
-flags.adopt_module_key_flags(runner)
 
 FLAGS = flags.FLAGS
 
