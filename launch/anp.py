@@ -69,10 +69,9 @@ def job(folder):
     tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
     held_out_curve = tfbackdoor.pruning_curve(classifier, masks, judge)
     curve = tfbackdoor.pruning_curve(classifier, masks, test, poisoning)
-    before = tfbackdoor.evaluate(classifier, test, poisoning)
     pruned, threshold = _prune(classifier, masks, held_out_curve)
     rows = {
-        "before": before,
+        "before": curve[0].scores,
         "after ANP": tfbackdoor.evaluate(classifier, test, poisoning),
     }
     if FLAGS.recovery_epochs:

@@ -69,7 +69,7 @@ class ClassifierTraining(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, variables))
         for variable, value in updates:
             variable.assign(value)
-        self.log_loss(loss)
+        log_losses(self, loss=loss)
         return self.compute_metrics(images, labels, outputs, weights)
 
     def training_loss(self, images, labels, weights):
@@ -77,13 +77,6 @@ class ClassifierTraining(keras.Model):
         outputs, updates = self.view(images, training=True)
         loss = self.compute_loss(images, labels, outputs, weights)
         return loss, outputs, updates
-
-    def log_loss(self, loss):
-        """Adds a per-replica share of the batch's loss to the metric."""
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for metric in self.metrics:
-            if metric.name == "loss":
-                metric.update_state(loss * replicas)
 
     def get_config(self):
         return {
@@ -98,6 +91,14 @@ class ClassifierTraining(keras.Model):
             config.pop("classifier")
         )
         return cls(classifier, **config)
+
+
+def log_losses(model: keras.Model, **losses) -> None:
+    """Adds this replica's share of each loss to the metric of its name."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    for metric in model.metrics:
+        if metric.name in losses:
+            metric.update_state(losses[metric.name] * replicas)
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -10,6 +10,7 @@ from tfbackdoor import devices
 from tfbackdoor import masking
 from tfbackdoor import neurons as neurons_module
 from tfbackdoor import optimizers
+from tfbackdoor import training as training_module
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
@@ -125,7 +126,12 @@ class AdversarialNeuronPruning(keras.Model):
                 clean_gradients, perturbed_gradients, masks
             )
         )
-        self._log_losses(clean_loss, perturbed_loss)
+        training_module.log_losses(
+            self,
+            loss=self._trade_off(clean_loss, perturbed_loss),
+            clean_loss=clean_loss,
+            perturbed_loss=perturbed_loss,
+        )
         return self.compute_metrics(images, labels, outputs, weights)
 
     def initial_perturbation(self):
@@ -197,17 +203,6 @@ class AdversarialNeuronPruning(keras.Model):
 
     def _trade_off(self, clean, perturbed):
         return self.alpha * clean + (1.0 - self.alpha) * perturbed
-
-    def _log_losses(self, clean, perturbed):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        values = {
-            "loss": self._trade_off(clean, perturbed),
-            "clean_loss": clean,
-            "perturbed_loss": perturbed,
-        }
-        for metric in self.metrics:
-            if metric.name in values:
-                metric.update_state(values[metric.name] * replicas)
 
 
 def _check_settings(epsilon, alpha, steps):

@@ -165,8 +165,7 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         for tap, beta in zip(self.taps, self.betas):
             imitated = tf.stop_gradient(teacher[tap])
             distance += beta * self._transfer(imitated, student[tap])
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._attention_loss.update_state(distance * replicas)
+        training.log_losses(self, attention_loss=distance)
         loss = self.compute_loss(images, labels, outputs, weights)
         return loss + distance, outputs, updates
 
