@@ -65,17 +65,24 @@ def job(folder):
         classifier = defence.load_classifier()
         test, poisoning = defence.load_test(classifier)
         optimise, judge = defence.load_clean(classifier, FLAGS.held_out)
-        masks = _learn_masks(classifier, optimise)
+        before = tfbackdoor.evaluate(classifier, test, poisoning)
+        precision = runner.precision()
+        masks = _learn_masks(classifier, optimise, precision)
     tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
-    held_out_curve = tfbackdoor.pruning_curve(classifier, masks, judge)
-    curve = tfbackdoor.pruning_curve(classifier, masks, test, poisoning)
+    held_out_curve = tfbackdoor.pruning_curve(
+        classifier, masks, judge, precision=precision
+    )
+    print("Scoring the pruning curve on the test images", flush=True)
+    curve = tfbackdoor.pruning_curve(
+        classifier, masks, test, poisoning, precision=precision
+    )
     pruned, threshold = _prune(classifier, masks, held_out_curve)
     rows = {
-        "before": curve[0].scores,
+        "before": before,
         "after ANP": tfbackdoor.evaluate(classifier, test, poisoning),
     }
     if FLAGS.recovery_epochs:
-        classifier = _recover(classifier, optimise, pruned)
+        classifier = _recover(classifier, optimise, pruned, precision)
         rows["recovered"] = tfbackdoor.evaluate(classifier, test, poisoning)
     tfbackdoor.plot_curve(curve, folder / "curve.png", chosen=threshold)
     tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
@@ -120,7 +127,7 @@ def _prune(classifier, masks, held_out_curve):
     return pruned, threshold
 
 
-def _recover(classifier, clean, pruned):
+def _recover(classifier, clean, pruned, precision):
     """Wins back on clean images what pruning cost."""
     import tfbackdoor
 
@@ -134,6 +141,7 @@ def _recover(classifier, clean, pruned):
         epochs=1 if FLAGS.smoke else FLAGS.recovery_epochs,
         optimizer=tfbackdoor.CoupledSGD(FLAGS.recovery_rate, l2=1e-4),
         decay_factor=1.0,
+        precision=precision,
     )
 
 
@@ -145,7 +153,7 @@ def _augmented(batches):
     return tfbackdoor.augment(batches, flip=FLAGS.flip, seed=FLAGS.seed)
 
 
-def _learn_masks(classifier, clean):
+def _learn_masks(classifier, clean, precision):
     import tfbackdoor
 
     batches = tfbackdoor.training_batches(
@@ -157,7 +165,7 @@ def _learn_masks(classifier, clean):
         alpha=FLAGS.alpha,
         steps=FLAGS.steps,
         seed=FLAGS.seed,
-        precision=runner.precision(),
+        precision=precision,
     )
     anp.compile(
         tfbackdoor.CoupledSGD(FLAGS.learning_rate, momentum=FLAGS.momentum)

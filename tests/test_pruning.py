@@ -53,27 +53,43 @@ def test_pruning_by_number_takes_the_smallest_masks():
     np.testing.assert_array_equal(np.sort(taken), smallest)
 
 
-def test_curve_scores_as_pruning_each_copy_would():
+def _balanced_classifier_and_its_images():
+    """A classifier that gives several classes, images labelled as it does."""
     classifier = specimens.build("functional")
+    images, _ = specimens.batch(40)
+    head = classifier.get_layer("head")
+    head.bias.assign(head.bias - np.mean(classifier(images), axis=0))
+    labels = np.argmax(classifier(images), axis=1)
+    return classifier, tfbackdoor.from_arrays(images, labels)
+
+
+def test_curve_scores_as_pruning_each_copy_would():
+    classifier, images = _balanced_classifier_and_its_images()
     masks = _masks(classifier)
     before = classifier.get_weights()
-    thresholds = [0.0, 0.3, 0.6, 1.0]
     curve = tfbackdoor.pruning_curve(
-        classifier, masks, _images(), _attack(), thresholds=thresholds
+        classifier, masks, images, _attack(), thresholds=[0.02, 0.0, 0.1]
     )
-    assert [point.threshold for point in curve] == [-1.0, *thresholds]
-    assert curve[0].scores == tfbackdoor.evaluate(
-        classifier, _images(), _attack()
-    )
+    assert [point.threshold for point in curve] == [-1.0, 0.0, 0.02, 0.1]
+    assert curve[0].scores == tfbackdoor.evaluate(classifier, images, _attack())
     for point in curve[1:]:
         copy = tfbackdoor.copy_classifier(classifier)
         pruned = tfbackdoor.prune_neurons(
             copy, masks, threshold=point.threshold
         )
         assert point.pruned == sum(map(len, pruned.values()))
-        assert point.scores == tfbackdoor.evaluate(copy, _images(), _attack())
+        assert point.scores == tfbackdoor.evaluate(copy, images, _attack())
     for old, new in zip(before, classifier.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+def test_curve_ends_at_chance():
+    classifier, images = _balanced_classifier_and_its_images()
+    curve = tfbackdoor.pruning_curve(classifier, _masks(classifier), images)
+    accuracies = [point.scores.clean_accuracy for point in curve]
+    at_chance = [rate.interval[0] <= 0.25 for rate in accuracies]
+    assert at_chance == [False] * (len(curve) - 1) + [True]
+    assert 1 < len(curve) < 21
 
 
 def _curve(*accuracies):

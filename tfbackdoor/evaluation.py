@@ -154,6 +154,7 @@ class BatchCounter:
         classifier: built Keras classifier.
         poisoning: the attack, or None where it is unknown.
         replaced: variables of the classifier that `scores` may replace.
+        precision: of the forward passes, see `ComputeView`.
     """
 
     def __init__(
@@ -161,8 +162,9 @@ class BatchCounter:
         classifier: keras.Model,
         poisoning: poisoning_module.Poisoning | None = None,
         replaced: Sequence[keras.Variable] = (),
+        precision: str | None = None,
     ):
-        self._view = compute_view.ComputeView(classifier)
+        self._view = compute_view.ComputeView(classifier, precision)
         self._poisoning = poisoning
         self._replaced = list(replaced)
         self._count_batch = None
@@ -207,12 +209,16 @@ class BatchCounter:
             return counts
         attacked = self._poisoning.attacked_labels(labels)
         eligible = attacked != labels
-        triggered = self._predict(self._poisoning.trigger(images), values)
+        triggered = self._poisoning.trigger(tf.boolean_mask(images, eligible))
+        predictions = self._predict(triggered, values)
+        attacked, labels = (
+            tf.boolean_mask(x, eligible) for x in (attacked, labels)
+        )
         return counts | {
             "eligible": _count_true(eligible),
             "correct_eligible": _count_true(correct & eligible),
-            "attacked": _count_true((triggered == attacked) & eligible),
-            "robust": _count_true((triggered == labels) & eligible),
+            "attacked": _count_true(predictions == attacked),
+            "robust": _count_true(predictions == labels),
         }
 
     def _predict(self, images, values):

@@ -44,16 +44,10 @@ class ClassifierTraining(keras.Model):
         self.view = compute_view.ComputeView(classifier, precision)
         self.built = True
 
-    def compile(self, optimizer="sgd", loss=None, metrics=None, **kwargs):
-        if loss is None:
-            from_logits = classifiers.gives_logits(self.classifier)
-            loss = classifiers.cross_entropy(from_logits)
-        kwargs.setdefault("jit_compile", devices.default_jit_compile())
+    def compile(self, optimizer="sgd", **settings):
+        """As Keras' `compile`, with the settings of `compile_settings`."""
         super().compile(
-            optimizer=optimizer,
-            loss=loss,
-            metrics=["accuracy"] if metrics is None else metrics,
-            **kwargs,
+            optimizer, **compile_settings(self.classifier, **settings)
         )
 
     def call(self, inputs, training=False):
@@ -91,6 +85,24 @@ class ClassifierTraining(keras.Model):
             config.pop("classifier")
         )
         return cls(classifier, **config)
+
+
+def compile_settings(
+    classifier: keras.Model, loss=None, metrics=None, **settings
+) -> dict:
+    """Settings of Keras' `compile` that suit a classifier and the device.
+
+    The loss is cross-entropy with the classifier's logits or probabilities,
+    the metric accuracy, `jit_compile` what is fastest here; what is given
+    takes precedence.
+    """
+    if loss is None:
+        from_logits = classifiers.gives_logits(classifier)
+        loss = classifiers.cross_entropy(from_logits)
+    if metrics is None:
+        metrics = ["accuracy"]
+    settings.setdefault("jit_compile", devices.default_jit_compile())
+    return {"loss": loss, "metrics": metrics, **settings}
 
 
 def log_losses(model: keras.Model, **losses) -> None:

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
-from tfbackdoor import devices
 from tfbackdoor import masking
 from tfbackdoor import neurons as neurons_module
 from tfbackdoor import optimizers
@@ -91,17 +90,14 @@ class AdversarialNeuronPruning(keras.Model):
         """The classifier whose neurons are masked."""
         return self._view.classifier
 
-    def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
-        """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9."""
-        if loss is None:
-            from_logits = classifiers.gives_logits(self.classifier)
-            loss = classifiers.cross_entropy(from_logits)
-        kwargs.setdefault("jit_compile", devices.default_jit_compile())
+    def compile(self, optimizer=None, **settings):
+        """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
+
+        The other settings are those of `training.compile_settings`.
+        """
         super().compile(
-            optimizer=optimizer or optimizers.CoupledSGD(0.2),
-            loss=loss,
-            metrics=["accuracy"] if metrics is None else metrics,
-            **kwargs,
+            optimizer or optimizers.CoupledSGD(0.2),
+            **training_module.compile_settings(self.classifier, **settings),
         )
 
     def call(self, inputs, training=False):

@@ -102,10 +102,10 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         """The classifier that is imitated; None before `fit` made one."""
         return self._teacher_view and self._teacher_view.classifier
 
-    def compile(self, optimizer=None, loss=None, metrics=None, **kwargs):
+    def compile(self, optimizer=None, **settings):
         """As Keras' `compile`; default `fine_tuning.paper_optimizer()`."""
         super().compile(
-            optimizer or fine_tuning.paper_optimizer(), loss, metrics, **kwargs
+            optimizer or fine_tuning.paper_optimizer(), **settings
         )
 
     def fit(

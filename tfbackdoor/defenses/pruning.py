@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import classifiers
 from tfbackdoor import evaluation
 from tfbackdoor import neurons as neurons_module
 from tfbackdoor.attacks import poisoning as poisoning_module
@@ -95,10 +96,14 @@ def pruning_curve(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     batch_size: int = 256,
+    precision: str | None = None,
 ) -> list[CurvePoint]:
     """Scores the classifier pruned at each of many thresholds.
 
-    The classifier itself is not changed.
+    Costs an evaluation for each threshold that prunes further neurons, up to
+    the first at which clean accuracy is no better than chance (1 / classes,
+    within its 95 % interval): stronger pruning has nothing to tell. The
+    classifier itself is not changed.
 
     Args:
         classifier: the classifier that the masks were learned on.
@@ -108,16 +113,22 @@ def pruning_curve(
             threshold, leave it out: see `choose_threshold`.
         thresholds: floats in [0, 1], default 0, 0.05 ... 0.95.
         batch_size: int > 0.
+        precision: of the forward passes: `"float32"`, `"mixed_bfloat16"`, or
+            None for the classifier's own.
 
     Returns:
         A point for the classifier as it is (threshold -1), then one for each
-        threshold in rising order.
+        threshold in rising order, the first at chance being the last.
     """
     neurons = _matching_neurons(classifier, neuron_masks)
     masks = [neuron_masks[group.layer] for group in neurons]
     counter = evaluation.BatchCounter(
-        classifier, poisoning, replaced=[group.scale for group in neurons]
+        classifier,
+        poisoning,
+        replaced=[group.scale for group in neurons],
+        precision=precision,
     )
+    chance = 1.0 / classifiers.class_count(classifier)
     batches = images.batch(batch_size).cache()
     curve = []
     for threshold in (_UNPRUNED, *sorted(thresholds)):
@@ -128,6 +139,8 @@ def pruning_curve(
         else:
             scores = counter.scores(batches, _pruned_scales(neurons, kept))
         curve.append(CurvePoint(threshold, pruned, scores))
+        if pruned and scores.clean_accuracy.interval[0] <= chance:
+            break
     return curve
 
 

@@ -1,0 +1,46 @@
+"""One NAD step on WRN-16-1, batch 64.
+
+    python benchmarks/nad_step.py
+"""
+
+import argparse
+import functools
+
+import side_by_side
+
+_UNITS = 50
+_BATCH = 64
+
+
+def _pytorch():
+    import pytorch_baseline
+
+    return pytorch_baseline.repeated(
+        pytorch_baseline.nad_step(), _UNITS, _BATCH
+    )
+
+
+def _keras(precision):
+    import work
+
+    return work.nad_steps(_UNITS, precision=precision)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    seconds = side_by_side.compare(
+        {
+            "plain PyTorch": _pytorch,
+            "tfbackdoor, float32": functools.partial(_keras, "float32"),
+            "tfbackdoor, bfloat16": functools.partial(_keras, "mixed_bfloat16"),
+        },
+        rounds=rounds,
+        units=_UNITS,
+    )
+    side_by_side.print_table(f"One NAD step, WRN-16-1, batch {_BATCH}", seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The pieces of tfbackdoor's work that are timed, on random images."""
+
+import functools
+
+import numpy as np
+
+import tfbackdoor
+
+_SHAPE, _CLASSES = (32, 32, 3), 10
+_WIDE_RESNET_TAPS = ("group1", "group2", "group3")
+
+
+def _images(count):
+    rng = np.random.default_rng(0)
+    return tfbackdoor.in_memory(
+        tfbackdoor.from_arrays(
+            rng.random((count, *_SHAPE), "float32"),
+            rng.integers(_CLASSES, size=count),
+        )
+    )
+
+
+def anp_batches(steps, batch_size=128):
+    """Augmented batches drawn with replacement from 500 images, as ANP's."""
+    return tfbackdoor.augment(
+        tfbackdoor.training_batches(_images(500), batch_size, replacement=True)
+    ).take(steps)
+
+
+def nad_batches(steps, batch_size=64):
+    """An epoch of augmented batches, as NAD's."""
+    return tfbackdoor.augment(
+        tfbackdoor.training_batches(_images(steps * batch_size), batch_size),
+        cutout_holes=1,
+    )
+
+
+def test_batches(count, batch_size=256):
+    """An epoch of batches as evaluation reads them."""
+    return _images(count).batch(batch_size)
+
+
+def anp_iterations(count, *, width=1.0, precision="float32"):
+    """A function that makes `count` ANP iterations on a ResNet-18."""
+    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    anp = tfbackdoor.AdversarialNeuronPruning(classifier, precision=precision)
+    anp.compile()
+    return functools.partial(anp.fit, anp_batches(count), verbose=0)
+
+
+def training_steps(count, *, width=1.0, precision="float32"):
+    """A function that makes `count` ordinary steps of the same network."""
+    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    training = tfbackdoor.ClassifierTraining(classifier, precision=precision)
+    training.compile(tfbackdoor.CoupledSGD(0.01))
+    return functools.partial(training.fit, anp_batches(count), verbose=0)
+
+
+def nad_steps(count, *, precision="float32"):
+    """A function that makes `count` NAD steps on WRN-16-1."""
+    student, teacher = (
+        tfbackdoor.wide_resnet(_SHAPE, _CLASSES, depth=16) for _ in range(2)
+    )
+    nad = tfbackdoor.NeuralAttentionDistillation(
+        student, teacher, taps=_WIDE_RESNET_TAPS, precision=precision
+    )
+    nad.compile()
+    return functools.partial(nad.fit, nad_batches(count), epochs=1, verbose=0)
+
+
+def evaluation(count, *, width=1.0):
+    """A function that scores a ResNet-18 on `count` images."""
+    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    return functools.partial(tfbackdoor.evaluate, classifier, _images(count))
