@@ -1,6 +1,6 @@
 """One ANP iteration on the CIFAR ResNet-18, batch 128.
 
-    python benchmarks/anp_iteration.py [--width=0.5]
+python benchmarks/anp_iteration.py [--width=0.5]
 """
 
 import argparse

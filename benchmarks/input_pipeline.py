@@ -1,6 +1,6 @@
 """How much faster batches come than the steps that they feed.
 
-    python benchmarks/input_pipeline.py [--precision=mixed_bfloat16]
+python benchmarks/input_pipeline.py [--precision=mixed_bfloat16]
 """
 
 import argparse

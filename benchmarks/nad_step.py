@@ -1,6 +1,6 @@
 """One NAD step on WRN-16-1, batch 64.
 
-    python benchmarks/nad_step.py
+python benchmarks/nad_step.py
 """
 
 import argparse

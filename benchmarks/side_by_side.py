@@ -34,9 +34,7 @@ def compare(
     workers = {}
     for name, setup in setups.items():
         ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_work, args=(setup, warm_up, theirs)
-        )
+        process = context.Process(target=_work, args=(setup, warm_up, theirs))
         process.start()
         ours.recv()
         workers[name] = (process, ours)

@@ -1,6 +1,6 @@
 """Seconds to a launcher's help, and to the quickstart's first step.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 import subprocess

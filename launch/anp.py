@@ -5,8 +5,8 @@
 
 learns a mask for each neuron on 500 clean images, chooses the pruning
 threshold on those of them held out, prunes, and writes the purified
-`classifier.keras` and `saved_model/`, `neuron_masks.npz`, `scores.json` and
-figures to `--output`.
+`classifier.keras` and `saved_model/`, `neuron_masks.npz`, `scores.json`,
+`curves.json` and figures to `--output`.
 """
 
 from absl import flags
@@ -43,49 +43,57 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "threshold", None, "Pruning threshold, in place of choosing it.", 0.0, 1.0
 )
+flags.DEFINE_string(
+    "neuron_masks",
+    None,
+    "neuron_masks.npz of an earlier run on the same classifier and --seed, in "
+    "place of learning them.",
+)
 flags.DEFINE_integer(
-    "recovery_epochs",
+    "recovery_steps",
     0,
-    "Epochs of fine-tuning afterwards, on the clean images, with the pruned "
-    "neurons held at zero (none in the paper).",
+    "Batches of self-distillation afterwards, which win accuracy back (none in "
+    "the paper; 300 allow a --max_accuracy_drop of 0.15).",
     0,
 )
-flags.DEFINE_float("recovery_rate", 0.01, "Learning rate of that.", 0.0)
+flags.DEFINE_float(
+    "recovery_rate", 0.01, "Its learning rate at the start.", 0.0
+)
 
 
 FLAGS = flags.FLAGS
 _ITERATIONS_PER_EPOCH = 100
+_RECOVERY_BATCH_SIZE = 64
 
 
 def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    with tfbackdoor.make_strategy(FLAGS.strategy).scope():
+    strategy = tfbackdoor.make_strategy(FLAGS.strategy)
+    precision = runner.precision()
+    with strategy.scope():
         classifier = defence.load_classifier()
         test, poisoning = defence.load_test(classifier)
         optimise, judge = defence.load_clean(classifier, FLAGS.held_out)
-        before = tfbackdoor.evaluate(classifier, test, poisoning)
-        precision = runner.precision()
+        original = tfbackdoor.copy_classifier(classifier)
+        rows = {"before": tfbackdoor.evaluate(classifier, test, poisoning)}
         masks = _learn_masks(classifier, optimise, precision)
-    tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
-    held_out_curve = tfbackdoor.pruning_curve(
-        classifier, masks, judge, precision=precision
-    )
-    print("Scoring the pruning curve on the test images", flush=True)
-    curve = tfbackdoor.pruning_curve(
-        classifier, masks, test, poisoning, precision=precision
+    held_out_curve, test_curve = (
+        tfbackdoor.pruning_curve(
+            classifier, masks, images, attack, precision=precision
+        )
+        for images, attack in ((judge, None), (test, poisoning))
     )
     pruned, threshold = _prune(classifier, masks, held_out_curve)
-    rows = {
-        "before": before,
-        "after ANP": tfbackdoor.evaluate(classifier, test, poisoning),
-    }
-    if FLAGS.recovery_epochs:
-        classifier = _recover(classifier, optimise, pruned, precision)
+    rows["after ANP"] = tfbackdoor.evaluate(classifier, test, poisoning)
+    if FLAGS.recovery_steps:
+        with strategy.scope():
+            classifier = _recover(
+                classifier, original, optimise, pruned, precision
+            )
         rows["recovered"] = tfbackdoor.evaluate(classifier, test, poisoning)
-    tfbackdoor.plot_curve(curve, folder / "curve.png", chosen=threshold)
-    tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
+    _write(folder, masks, held_out_curve, test_curve, threshold)
     defence.write_results(
         folder,
         classifier,
@@ -96,8 +104,23 @@ def job(folder):
             "threshold_chosen_by": "held-out clean accuracy"
             if FLAGS.threshold is None
             else "the user",
-            "held_out_curve": [point.to_json() for point in held_out_curve],
-            "test_curve": [point.to_json() for point in curve],
+        },
+    )
+
+
+def _write(folder, masks, held_out_curve, test_curve, threshold):
+    """Writes the masks and the curves, as files and as figures."""
+    import tfbackdoor
+
+    tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
+    tfbackdoor.plot_curve(test_curve, folder / "curve.png", chosen=threshold)
+    tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
+    curves = {"held_out": held_out_curve, "test": test_curve}
+    runner.write_json(
+        folder / "curves.json",
+        {
+            name: [point.to_json() for point in curve]
+            for name, curve in curves.items()
         },
     )
 
@@ -127,38 +150,39 @@ def _prune(classifier, masks, held_out_curve):
     return pruned, threshold
 
 
-def _recover(classifier, clean, pruned, precision):
+def _recover(pruned_classifier, original, clean, pruned, precision):
     """Wins back on clean images what pruning cost."""
     import tfbackdoor
 
-    batches = tfbackdoor.training_batches(
-        clean, FLAGS.batch_size, seed=FLAGS.seed
-    )
-    return tfbackdoor.fine_tune(
-        classifier,
-        _augmented(batches),
-        pruned=pruned,
-        epochs=1 if FLAGS.smoke else FLAGS.recovery_epochs,
-        optimizer=tfbackdoor.CoupledSGD(FLAGS.recovery_rate, l2=1e-4),
-        decay_factor=1.0,
+    return tfbackdoor.recover(
+        pruned_classifier,
+        original,
+        _batches(clean, _RECOVERY_BATCH_SIZE),
+        pruned,
+        steps=5 if FLAGS.smoke else FLAGS.recovery_steps,
+        learning_rate=FLAGS.recovery_rate,
         precision=precision,
     )
 
 
-def _augmented(batches):
+def _batches(clean, batch_size):
+    """Augmented batches drawn with replacement."""
     import tfbackdoor
 
+    batches = tfbackdoor.training_batches(
+        clean, batch_size, seed=FLAGS.seed, replacement=True
+    )
     if not FLAGS.augment:
         return batches
     return tfbackdoor.augment(batches, flip=FLAGS.flip, seed=FLAGS.seed)
 
 
 def _learn_masks(classifier, clean, precision):
+    """The masks of `--neuron_masks`, or those that ANP learns."""
     import tfbackdoor
 
-    batches = tfbackdoor.training_batches(
-        clean, FLAGS.batch_size, seed=FLAGS.seed, replacement=True
-    )
+    if FLAGS.neuron_masks:
+        return tfbackdoor.read_arrays(FLAGS.neuron_masks)
     anp = tfbackdoor.AdversarialNeuronPruning(
         classifier,
         epsilon=FLAGS.epsilon,
@@ -173,7 +197,7 @@ def _learn_masks(classifier, clean, precision):
     iterations = 10 if FLAGS.smoke else FLAGS.iterations
     per_epoch = min(_ITERATIONS_PER_EPOCH, iterations)
     anp.fit(
-        _augmented(batches),
+        _batches(clean, FLAGS.batch_size),
         steps_per_epoch=per_epoch,
         epochs=-(-iterations // per_epoch),
         callbacks=[tfbackdoor.StopOnNaN()],

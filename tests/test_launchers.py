@@ -55,8 +55,8 @@ def test_train_writes_the_classifier_and_what_was_poisoned(trained):
     [
         (
             "anp",
-            ["--noflip"],
-            {"curve.png", "masks.png", "neuron_masks.npz"},
+            ["--noflip", "--recovery_steps=5"],
+            {"curve.png", "curves.json", "masks.png", "neuron_masks.npz"},
         ),
         ("nad", ["--noflip"], {"attention.png", "teacher.keras"}),
     ],

@@ -17,6 +17,8 @@ from tfbackdoor.defenses.attention import AttentionTransfer
 from tfbackdoor.defenses.attention import attention_map
 from tfbackdoor.defenses.attention import attention_maps
 from tfbackdoor.defenses.attention import find_taps
+from tfbackdoor.defenses.distillation import Distillation
+from tfbackdoor.defenses.distillation import recover
 from tfbackdoor.defenses.fine_tuning import copy_classifier
 from tfbackdoor.defenses.fine_tuning import fine_tune
 from tfbackdoor.defenses.nad import NeuralAttentionDistillation
@@ -60,6 +62,7 @@ __all__ = [
     "ClassifierTraining",
     "CoupledSGD",
     "CurvePoint",
+    "Distillation",
     "FusedBatchNormalization",
     "NeuralAttentionDistillation",
     "NeuronMask",
@@ -99,6 +102,7 @@ __all__ = [
     "prune_neurons",
     "pruning_curve",
     "read_arrays",
+    "recover",
     "resnet18",
     "save_masks",
     "scores_table",

@@ -3,12 +3,10 @@
 import tempfile
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import optimizers
 from tfbackdoor import training
-from tfbackdoor.defenses import pruning
 
 
 def paper_optimizer(learning_rate: float = 0.1) -> keras.optimizers.Optimizer:
@@ -43,7 +41,6 @@ def fine_tune(
     clean: tf.data.Dataset,
     *,
     validation: tf.data.Dataset | None = None,
-    pruned: dict[str, np.ndarray] | None = None,
     epochs: int = 10,
     optimizer: keras.optimizers.Optimizer | None = None,
     decay_factor: float = 0.1,
@@ -58,8 +55,6 @@ def fine_tune(
         clean: batched data set of `(images, labels)`, images in [0, 1].
         validation: batched clean images that `clean` does not hold, or None.
             With them the weights of the best epoch by accuracy are kept.
-        pruned: neurons to hold at zero, as `prune_neurons` gives them, or
-            None: wins back what pruning cost without undoing it.
         epochs: int > 0 (5 to 10 in NAD).
         optimizer: default `paper_optimizer()`.
         decay_factor: float in (0, 1], see `step_decay`.
@@ -74,8 +69,6 @@ def fine_tune(
         step_decay(factor=decay_factor, every=decay_every),
         training.StopOnNaN(),
     ]
-    if pruned is not None:
-        callbacks.append(pruning.HoldPruned(tuned, pruned))
     if validation is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping(

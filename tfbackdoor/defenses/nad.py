@@ -104,9 +104,7 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
 
     def compile(self, optimizer=None, **settings):
         """As Keras' `compile`; default `fine_tuning.paper_optimizer()`."""
-        super().compile(
-            optimizer or fine_tuning.paper_optimizer(), **settings
-        )
+        super().compile(optimizer or fine_tuning.paper_optimizer(), **settings)
 
     def fit(
         self,

@@ -1,0 +1,101 @@
+import keras
+import numpy as np
+import pytest
+import specimens
+import tensorflow as tf
+
+import tfbackdoor
+
+
+def _softmax(scores):
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _images(count=64):
+    return tfbackdoor.from_arrays(*specimens.batch(count))
+
+
+@pytest.mark.parametrize("teacher", ["functional", "sequential_softmax"])
+def test_loss_is_cross_entropy_with_the_teacher(teacher):
+    student, teacher = specimens.build("functional"), specimens.build(teacher)
+    images, labels = specimens.batch()
+    wanted = teacher(images, training=False).numpy()
+    if teacher.name.startswith("functional"):
+        wanted = _softmax(wanted)
+    # A training pass uses batch statistics.
+    given = _softmax(student(images, training=True).numpy())
+    expected = -np.mean(np.sum(wanted * np.log(given), axis=1))
+    distillation = tfbackdoor.Distillation(
+        specimens.build("functional"), teacher
+    )
+    distillation.compile(tfbackdoor.CoupledSGD(0.01))
+    loss, *_ = distillation.training_loss(images, labels, None)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["functional", "sequential_softmax", "nested", "subclassed"]
+)
+def test_recovery_nears_the_original_and_holds_pruned_neurons(name):
+    original = specimens.build(name)
+    images, _ = specimens.batch(64)
+    for _ in range(400):  # The moving statistics become those of the images.
+        original(images, training=True)
+    before = original.get_weights()
+    pruned_classifier = tfbackdoor.copy_classifier(original)
+    neurons, _ = tfbackdoor.find_neurons(original)
+    masks = {group.layer: np.ones(group.count) for group in neurons}
+    masks[neurons[0].layer][:2] = 0.0
+    pruned = tfbackdoor.prune_neurons(pruned_classifier, masks, number=2)
+    recovered = tfbackdoor.recover(
+        pruned_classifier,
+        original,
+        tfbackdoor.training_batches(_images(), 16, replacement=True),
+        pruned,
+        steps=40,
+        learning_rate=0.02,
+        verbose=0,
+    )
+
+    def distance(classifier):
+        return np.abs(classifier(images) - original(images)).mean()
+
+    assert distance(recovered) < 0.8 * distance(pruned_classifier)
+    scale = tfbackdoor.find_neurons(recovered)[0][0].scale.numpy()
+    np.testing.assert_array_equal(scale[..., :2], 0.0)
+    for old, new in zip(before, original.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_two_replicas_distil_the_weights_of_one(two_replicas):
+    weights = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            student = specimens.build("functional")
+            teacher = specimens.build("subclassed")
+            distillation = tfbackdoor.Distillation(student, teacher)
+            distillation.compile(tfbackdoor.CoupledSGD(0.05))
+            history = distillation.fit(_images(48).batch(16), verbose=0)
+        weights.append([*student.get_weights(), history.history["loss"][0]])
+    for one, two in zip(*weights):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_teacher_of_other_classes_is_refused():
+    student = specimens.build("functional")
+    inputs = keras.Input(specimens.IMAGE_SHAPE)
+    scores = keras.layers.Dense(7)(keras.layers.Flatten()(inputs))
+    with pytest.raises(ValueError, match="`teacher`.*7 classes for 4"):
+        tfbackdoor.Distillation(student, keras.Model(inputs, scores))
+
+
+def test_config_round_trip():
+    distillation = tfbackdoor.Distillation(
+        specimens.build("functional"), specimens.build("nested")
+    )
+    copy = tfbackdoor.Distillation.from_config(distillation.get_config())
+    assert copy.classifier.count_params() == (
+        distillation.classifier.count_params()
+    )
+    assert copy.teacher.count_params() == distillation.teacher.count_params()
