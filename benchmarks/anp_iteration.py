@@ -29,7 +29,7 @@ def _keras(width, precision):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     width = arguments.width
     seconds = side_by_side.compare(

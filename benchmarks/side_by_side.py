@@ -54,7 +54,7 @@ def print_table(title: str, seconds: dict[str, float]) -> None:
     reference = next(iter(seconds.values()))
     print(f"\n{title}\n\n| | seconds | times faster |\n|---|---|---|")
     for name, value in seconds.items():
-        print(f"| {name} | {value:.3f} | {reference / value:.2f} |")
+        print(f"| {name} | {value:.3g} | {reference / value:.2f} |")
     print(f"\n{_machine()}", flush=True)
 
 

@@ -56,8 +56,8 @@ def training_steps(count, *, width=1.0, precision="float32"):
     return functools.partial(training.fit, anp_batches(count), verbose=0)
 
 
-def nad_steps(count, *, precision="float32"):
-    """A function that makes `count` NAD steps on WRN-16-1."""
+def nad_steps(count, *, epochs=1, precision="float32"):
+    """A function that makes `count` NAD steps an epoch on WRN-16-1."""
     student, teacher = (
         tfbackdoor.wide_resnet(_SHAPE, _CLASSES, depth=16) for _ in range(2)
     )
@@ -65,7 +65,9 @@ def nad_steps(count, *, precision="float32"):
         student, teacher, taps=_WIDE_RESNET_TAPS, precision=precision
     )
     nad.compile()
-    return functools.partial(nad.fit, nad_batches(count), epochs=1, verbose=0)
+    return functools.partial(
+        nad.fit, nad_batches(count), epochs=epochs, decay_factor=1.0, verbose=0
+    )
 
 
 def evaluation(count, *, width=1.0):
