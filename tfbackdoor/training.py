@@ -44,10 +44,11 @@ class ClassifierTraining(keras.Model):
         self.view = compute_view.ComputeView(classifier, precision)
         self.built = True
 
-    def compile(self, optimizer="sgd", **settings):
+    def compile(self, optimizer="sgd", loss=None, metrics=None, **settings):
         """As Keras' `compile`, with the settings of `compile_settings`."""
         super().compile(
-            optimizer, **compile_settings(self.classifier, **settings)
+            optimizer,
+            **compile_settings(self.classifier, loss, metrics, **settings),
         )
 
     def call(self, inputs, training=False):

@@ -90,14 +90,16 @@ class AdversarialNeuronPruning(keras.Model):
         """The classifier whose neurons are masked."""
         return self._view.classifier
 
-    def compile(self, optimizer=None, **settings):
+    def compile(self, optimizer=None, loss=None, metrics=None, **settings):
         """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
 
         The other settings are those of `training.compile_settings`.
         """
         super().compile(
             optimizer or optimizers.CoupledSGD(0.2),
-            **training_module.compile_settings(self.classifier, **settings),
+            **training_module.compile_settings(
+                self.classifier, loss, metrics, **settings
+            ),
         )
 
     def call(self, inputs, training=False):

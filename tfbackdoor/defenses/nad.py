@@ -102,9 +102,14 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         """The classifier that is imitated; None before `fit` made one."""
         return self._teacher_view and self._teacher_view.classifier
 
-    def compile(self, optimizer=None, **settings):
+    def compile(self, optimizer=None, loss=None, metrics=None, **settings):
         """As Keras' `compile`; default `fine_tuning.paper_optimizer()`."""
-        super().compile(optimizer or fine_tuning.paper_optimizer(), **settings)
+        super().compile(
+            optimizer or fine_tuning.paper_optimizer(),
+            loss,
+            metrics,
+            **settings,
+        )
 
     def fit(
         self,
