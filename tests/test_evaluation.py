@@ -117,3 +117,13 @@ def test_callback_logs_the_scores_of_each_epoch():
     for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
         assert len(history.history[name]) == 2
         assert history.history[name][-1] == getattr(scores, name).value
+
+
+def test_images_of_the_target_class_alone_leave_nothing_to_attack():
+    scores = tfbackdoor.evaluate(
+        _classifier(),
+        _images([3, 3], [3, 3]),
+        tfbackdoor.Poisoning(_corner(), 4, target=3),
+    )
+    assert scores.clean_accuracy == tfbackdoor.Rate(2, 2)
+    assert scores.attack_success == tfbackdoor.Rate(0, 0)
