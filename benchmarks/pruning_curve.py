@@ -1,8 +1,8 @@
 """The pruning curve of 19 thresholds on clean and triggered test images.
 
-    python -m launch.train --dataset=cifar10 --width=0.5 --epochs=12 \
+    python -m launch.train --dataset=cifar10 --width=0.5 --epochs=12 \\
         --schedule=cosine --output=badnets
-    python -m launch.anp --classifier=badnets/classifier.keras \
+    python -m launch.anp --classifier=badnets/classifier.keras \\
         --dataset=cifar10 --output=purified
     python benchmarks/pruning_curve.py --attacked=badnets --purified=purified
 

@@ -62,8 +62,11 @@ def test_recovery_nears_the_original_and_holds_pruned_neurons(name):
         return np.abs(classifier(images) - original(images)).mean()
 
     assert distance(recovered) < 0.8 * distance(pruned_classifier)
-    scale = tfbackdoor.find_neurons(recovered)[0][0].scale.numpy()
-    np.testing.assert_array_equal(scale[..., :2], 0.0)
+    for group in tfbackdoor.find_neurons(recovered)[0]:
+        norms = np.abs(group.scale.numpy()).reshape(-1, group.count).sum(0)
+        zero = np.flatnonzero(norms == 0.0)
+        np.testing.assert_array_equal(zero, pruned[group.layer])
+    assert pruned[neurons[0].layer].tolist() == [0, 1]
     for old, new in zip(before, original.get_weights()):
         np.testing.assert_array_equal(old, new)
 

@@ -65,12 +65,14 @@ def _balanced_classifier_and_its_images():
 
 def test_curve_scores_as_pruning_each_copy_would():
     classifier, images = _balanced_classifier_and_its_images()
-    masks = _masks(classifier)
+    masks = {name: np.ones(len(m)) for name, m in _masks(classifier).items()}
+    masks["bn3"] = np.arange(8) / 10.0
     before = classifier.get_weights()
     curve = tfbackdoor.pruning_curve(
-        classifier, masks, images, _attack(), thresholds=[0.02, 0.0, 0.1]
+        classifier, masks, images, _attack(), thresholds=[0.0, 0.2, 0.1]
     )
-    assert [point.threshold for point in curve] == [-1.0, 0.0, 0.02, 0.1]
+    assert [point.threshold for point in curve] == [-1.0, 0.0, 0.1, 0.2]
+    assert [point.pruned for point in curve] == [0, 1, 2, 3]
     assert curve[0].scores == tfbackdoor.evaluate(classifier, images, _attack())
     for point in curve[1:]:
         copy = tfbackdoor.copy_classifier(classifier)

@@ -30,6 +30,8 @@ class ClassifierTraining(keras.Model):
         `(batch, classes)`, what the classifier gives.
     """
 
+    _model_arguments = ("classifier",)
+
     def __init__(
         self,
         classifier: keras.Model,
@@ -76,16 +78,20 @@ class ClassifierTraining(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in self._model_arguments
+            },
             "precision": self.precision,
         }
 
     @classmethod
     def from_config(cls, config):
-        classifier = keras.saving.deserialize_keras_object(
-            config.pop("classifier")
-        )
-        return cls(classifier, **config)
+        models = {
+            name: keras.saving.deserialize_keras_object(config.pop(name))
+            for name in cls._model_arguments
+        }
+        return cls(**models, **config)
 
 
 def compile_settings(

@@ -35,6 +35,8 @@ class Distillation(training.ClassifierTraining):
     2015.
     """
 
+    _model_arguments = ("student", "teacher")
+
     def __init__(
         self,
         student: keras.Model,
@@ -57,6 +59,11 @@ class Distillation(training.ClassifierTraining):
         )
 
     @property
+    def student(self) -> keras.Model:
+        """The classifier that is trained."""
+        return self.classifier
+
+    @property
     def teacher(self) -> keras.Model:
         """The classifier that is imitated."""
         return self._teacher_view.classifier
@@ -68,20 +75,6 @@ class Distillation(training.ClassifierTraining):
             wanted = keras.ops.softmax(wanted)
         loss = self._cross_entropy(wanted, outputs, sample_weight=weights)
         return loss, outputs, updates
-
-    def get_config(self):
-        config = super().get_config()
-        config["student"] = config.pop("classifier")
-        config["teacher"] = keras.saving.serialize_keras_object(self.teacher)
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        student, teacher = (
-            keras.saving.deserialize_keras_object(config.pop(name))
-            for name in ("student", "teacher")
-        )
-        return cls(student, teacher, **config)
 
 
 def recover(

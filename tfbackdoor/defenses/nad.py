@@ -59,6 +59,8 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
     Triggers from Deep Neural Networks, ICLR 2021.
     """
 
+    _model_arguments = ("student", "teacher")
+
     def __init__(
         self,
         student: keras.Model,
@@ -188,24 +190,13 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         return student, teacher
 
     def get_config(self):
-        config = super().get_config()
-        config["student"] = config.pop("classifier")
         return {
-            **config,
-            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            **super().get_config(),
             "taps": self.taps,
             "betas": self.betas,
             "power": self.power,
             "teacher_epochs": self.teacher_epochs,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        models = {
-            name: keras.saving.deserialize_keras_object(config.pop(name))
-            for name in ("student", "teacher")
-        }
-        return cls(**models, **config)
 
     def _set_teacher(self, teacher):
         shapes = attention.feature_shapes(self.student)
