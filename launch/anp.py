@@ -64,6 +64,7 @@ flags.DEFINE_float(
 FLAGS = flags.FLAGS
 _ITERATIONS_PER_EPOCH = 100
 _RECOVERY_BATCH_SIZE = 64
+_TEST_CURVE_MARGIN = 0.02  # Of a curve that is only looked at.
 
 
 def job(folder):
@@ -81,9 +82,17 @@ def job(folder):
         masks = _learn_masks(classifier, optimise, precision)
     held_out_curve, test_curve = (
         tfbackdoor.pruning_curve(
-            classifier, masks, images, attack, precision=precision
+            classifier,
+            masks,
+            images,
+            attack,
+            margin=margin,
+            precision=precision,
         )
-        for images, attack in ((judge, None), (test, poisoning))
+        for images, attack, margin in (
+            (judge, None, 0.0),
+            (test, poisoning, _TEST_CURVE_MARGIN),
+        )
     )
     pruned, threshold = _prune(classifier, masks, held_out_curve)
     rows["after ANP"] = tfbackdoor.evaluate(classifier, test, poisoning)

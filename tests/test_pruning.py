@@ -94,6 +94,24 @@ def test_curve_ends_at_chance():
     assert 1 < len(curve) < 21
 
 
+# With all of n images right, Wilson's interval is z^2 / (n + z^2) wide, z =
+# 1.96: half of it is 0.097 for 16 images, 0.054 for 32, 0.044 for 40.
+@pytest.mark.parametrize(
+    ("margin", "count"), [(0.1, 16), (0.055, 32), (0.045, 40), (0.0, 40)]
+)
+def test_curve_reads_as_many_images_as_its_margin_needs(margin, count):
+    classifier, images = _balanced_classifier_and_its_images()
+    (unpruned,) = tfbackdoor.pruning_curve(
+        classifier,
+        _masks(classifier),
+        images,
+        thresholds=[],
+        margin=margin,
+        batch_size=16,
+    )
+    assert unpruned.scores.clean_accuracy == tfbackdoor.Rate(count, count)
+
+
 def _curve(*accuracies):
     return [
         tfbackdoor.CurvePoint(

@@ -169,12 +169,20 @@ class BatchCounter:
         self._replaced = list(replaced)
         self._count_batch = None
 
-    def scores(self, batches: tf.data.Dataset, values: Sequence = ()) -> Scores:
+    def scores(
+        self,
+        batches: tf.data.Dataset,
+        values: Sequence = (),
+        *,
+        margin: float = 0.0,
+    ) -> Scores:
         """Scores on batches of `(images, labels)`.
 
         Args:
             batches: batched data set of clean images.
             values: tensors that take the place of `replaced`.
+            margin: float >= 0, reading ends early when the 95 % intervals of
+                all rates reach at most this far from their middle.
         """
         if self._count_batch is None:
             self._count_batch = self._compile(batches.element_spec)
@@ -185,6 +193,8 @@ class BatchCounter:
                 images, tf.cast(labels, tf.int64), values
             )
             totals.update({name: int(n) for name, n in counts.items()})
+            if margin and _margin(_to_scores(totals)) <= margin:
+                break
         return _to_scores(totals)
 
     def _compile(self, element_spec):
@@ -245,6 +255,14 @@ def _to_scores(totals):
         attack_success=Rate(totals["attacked"], eligible),
         robust_accuracy=Rate(totals["robust"], eligible),
     )
+
+
+def _margin(scores):
+    """Half the width of the widest interval among `scores`."""
+    intervals = [
+        rate.interval for rate in vars(scores).values() if rate is not None
+    ]
+    return max(high - low for low, high in intervals) / 2.0
 
 
 def _rate_to_json(rate):

@@ -95,6 +95,7 @@ def pruning_curve(
     poisoning: poisoning_module.Poisoning | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
+    margin: float = 0.0,
     batch_size: int = 256,
     precision: str | None = None,
 ) -> list[CurvePoint]:
@@ -112,6 +113,10 @@ def pruning_curve(
         poisoning: the attack, or None where it is unknown. To choose a
             threshold, leave it out: see `choose_threshold`.
         thresholds: floats in [0, 1], default 0, 0.05 ... 0.95.
+        margin: float >= 0, how exact the rates of a point need be: it is
+            scored on as many images, which must come in random order, as
+            bring the 95 % intervals of all its rates within this distance of
+            their middle; 0 scores all images.
         batch_size: int > 0.
         precision: of the forward passes: `"float32"`, `"mixed_bfloat16"`, or
             None for the classifier's own.
@@ -137,7 +142,9 @@ def pruning_curve(
         if curve and pruned == curve[-1].pruned:
             scores = curve[-1].scores
         else:
-            scores = counter.scores(batches, _pruned_scales(neurons, kept))
+            scores = counter.scores(
+                batches, _pruned_scales(neurons, kept), margin=margin
+            )
         curve.append(CurvePoint(threshold, pruned, scores))
         if pruned and scores.clean_accuracy.interval[0] <= chance:
             break
