@@ -119,11 +119,16 @@ def test_callback_logs_the_scores_of_each_epoch():
         assert history.history[name][-1] == getattr(scores, name).value
 
 
-def test_images_of_the_target_class_alone_leave_nothing_to_attack():
+@pytest.mark.parametrize("name", specimens.NAMES)
+def test_images_of_the_target_class_alone_leave_nothing_to_attack(name):
+    images, _ = specimens.batch(4)
     scores = tfbackdoor.evaluate(
-        _classifier(),
-        _images([3, 3], [3, 3]),
-        tfbackdoor.Poisoning(_corner(), 4, target=3),
+        specimens.build(name),
+        tfbackdoor.from_arrays(images, np.full(4, 3)),
+        tfbackdoor.Poisoning(
+            triggers.square(specimens.IMAGE_SHAPE), 4, target=3
+        ),
     )
-    assert scores.clean_accuracy == tfbackdoor.Rate(2, 2)
+    assert scores.clean_accuracy.total == 4
     assert scores.attack_success == tfbackdoor.Rate(0, 0)
+    assert scores.robust_accuracy == tfbackdoor.Rate(0, 0)

@@ -219,16 +219,18 @@ class BatchCounter:
             return counts
         attacked = self._poisoning.attacked_labels(labels)
         eligible = attacked != labels
-        triggered = self._poisoning.trigger(tf.boolean_mask(images, eligible))
+        # Some of TensorFlow's fused kernels fail on a batch of no images.
+        scored = eligible | (tf.range(tf.size(labels)) == 0)
+        triggered = self._poisoning.trigger(tf.boolean_mask(images, scored))
         predictions = self._predict(triggered, values)
-        attacked, labels = (
-            tf.boolean_mask(x, eligible) for x in (attacked, labels)
+        attacked, labels, counted = (
+            tf.boolean_mask(x, scored) for x in (attacked, labels, eligible)
         )
         return counts | {
             "eligible": _count_true(eligible),
             "correct_eligible": _count_true(correct & eligible),
-            "attacked": _count_true(predictions == attacked),
-            "robust": _count_true(predictions == labels),
+            "attacked": _count_true((predictions == attacked) & counted),
+            "robust": _count_true((predictions == labels) & counted),
         }
 
     def _predict(self, images, values):
