@@ -10,20 +10,6 @@ def _scores(correct):
     return tfbackdoor.Scores(rate, rate, rate, rate)
 
 
-def test_table_holds_every_rate_with_interval_and_count():
-    table = tfbackdoor.scores_table(
-        {
-            "before": _scores(95),
-            "after": tfbackdoor.Scores(tfbackdoor.Rate(9, 10)),
-        }
-    )
-    before = next(line for line in table.splitlines() if "before" in line)
-    # The Wilson interval of 95 of 100.
-    assert before.count("95.0 % [88.8, 97.8] n=100") == 3
-    after = next(line for line in table.splitlines() if "after" in line)
-    assert "90.0 %" in after and after.count("unknown") == 2
-
-
 def _curve():
     return [
         tfbackdoor.CurvePoint(step / 4, step, _scores(90 - step))

@@ -1,4 +1,4 @@
-"""The before/after table and the figures of a run."""
+"""The figures of a run, as picture files."""
 
 import pathlib
 from collections.abc import Sequence
@@ -8,34 +8,9 @@ import numpy as np
 from tfbackdoor import evaluation
 from tfbackdoor.defenses import pruning
 
-_COLUMNS = {
-    "clean accuracy": "clean_accuracy",
-    "attack success": "attack_success",
-    "robust accuracy": "robust_accuracy",
-}
 _COLOURS = ("#1b6ca8", "#c0392b", "#6b8e23", "#777777")
 _CELL_INCHES = 1.5
 _DPI = 120
-
-
-def scores_table(scores: dict[str, evaluation.Scores]) -> str:
-    """A text table, a row a classifier, each rate with interval and count.
-
-    Args:
-        scores: from the row's name, such as `"before"`, to its scores.
-    """
-    rows = [["", *_COLUMNS]]
-    for name, row in scores.items():
-        rates = (getattr(row, field) for field in _COLUMNS.values())
-        rows.append([name, *(str(rate or "unknown") for rate in rates)])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
-    note = "Rates over test images, with 95 % Wilson intervals."
-    return "\n".join([lines[0], rule, *lines[1:], rule, note])
 
 
 def plot_samples(images, triggered, labels, path: str | pathlib.Path) -> None:
@@ -73,7 +48,7 @@ def plot_curve(
     figure, axes = _grid(1, 1, inches=(6.4, 4.0))
     axis = axes[0, 0]
     thresholds = [max(point.threshold, 0.0) for point in curve]
-    for colour, (name, field) in zip(_COLOURS, _COLUMNS.items()):
+    for colour, (name, field) in zip(_COLOURS, evaluation.SHOWN_RATES.items()):
         rates = [getattr(point.scores, field) for point in curve]
         if None in rates:
             continue
