@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import drawing
 from tfbackdoor import evaluation
 from tfbackdoor import page
 from tfbackdoor.defenses import pruning
@@ -100,8 +101,8 @@ class Report:
         """What `json.dumps` takes: the fields, with samples as PNG.
 
         Rates are shares in [0, 1] with 95 % intervals and counts. Unknown
-        numbers are None. Beside the fields, `trigger_known` and
-        `suspicious_neurons` are derived from them.
+        numbers are None. Beside the fields, `trigger_known`,
+        `sample_shape` and `suspicious_neurons` are derived from them.
         """
         fields = {
             field.name: getattr(self, field.name)
@@ -113,7 +114,8 @@ class Report:
         }
         if self.oracle:
             fields["chosen_because"] = f"Oracle: {self.chosen_because}"
-        fields["samples"] = [page.picture(image) for image in self.samples]
+        fields["samples"] = [drawing.picture(image) for image in self.samples]
+        fields["sample_shape"] = np.shape(self.samples)[1:]
         fields["trigger_known"] = any(
             row.attack_success is not None and row.attack_success.total > 0
             for row in [*self.scores.values(), *self.test_scores.values()]
