@@ -48,6 +48,8 @@ from tfbackdoor.models.resnet import resnet18
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
+from tfbackdoor.report import Report
+from tfbackdoor.report import suspicious_neurons
 from tfbackdoor.sampling import count_classes
 from tfbackdoor.sampling import in_memory
 from tfbackdoor.sampling import split_images
@@ -68,6 +70,7 @@ __all__ = [
     "NeuronMask",
     "Poisoning",
     "Rate",
+    "Report",
     "Scores",
     "StopOnNaN",
     "Trigger",
@@ -108,6 +111,7 @@ __all__ = [
     "scores_table",
     "set_seed",
     "split_images",
+    "suspicious_neurons",
     "training_batches",
     "wide_resnet",
 ]

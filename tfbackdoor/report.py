@@ -83,7 +83,11 @@ class Report:
 
     def __post_init__(self):
         shape = np.shape(self.samples)
-        if len(shape) != 4 or shape[0] > _MOST_SAMPLES or shape[3] not in (1, 3):
+        if (
+            len(shape) != 4
+            or shape[0] > _MOST_SAMPLES
+            or shape[3] not in (1, 3)
+        ):
             raise ValueError(
                 "`samples` must have shape (count, height, width, channels) "
                 f"with at most {_MOST_SAMPLES} images and 1 or 3 channels. "
