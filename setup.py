@@ -22,6 +22,7 @@ setuptools.setup(
     package_data={"tfbackdoor": ["embedded/*"]},
     install_requires=[
         "absl-py>=2.1",
+        "jinja2>=3.1",
         # The releases without known ways past safe_mode (CVE-2025-1550, -8747,
         # -9905, -9906, -12060, CVE-2026-1462); 3.12 is the last for Python
         # 3.10 and has the fixes backported.

@@ -132,3 +132,18 @@ def test_images_of_the_target_class_alone_leave_nothing_to_attack(name):
     assert scores.clean_accuracy.total == 4
     assert scores.attack_success == tfbackdoor.Rate(0, 0)
     assert scores.robust_accuracy == tfbackdoor.Rate(0, 0)
+
+
+def test_table_holds_every_rate_with_interval_and_count():
+    rate = tfbackdoor.Rate(95, 100)
+    table = tfbackdoor.scores_table(
+        {
+            "before": tfbackdoor.Scores(rate, rate, rate, rate),
+            "after": tfbackdoor.Scores(tfbackdoor.Rate(9, 10)),
+        }
+    )
+    before = next(line for line in table.splitlines() if "before" in line)
+    # The Wilson interval of 95 of 100.
+    assert before.count("95.0 % [88.8, 97.8] n=100") == 3
+    after = next(line for line in table.splitlines() if "after" in line)
+    assert "90.0 %" in after and after.count("unknown") == 2

@@ -35,7 +35,12 @@ from tfbackdoor.evaluation import Rate
 from tfbackdoor.evaluation import Scores
 from tfbackdoor.evaluation import defence_effectiveness
 from tfbackdoor.evaluation import evaluate
+from tfbackdoor.evaluation import scores_table
 from tfbackdoor.export import export_classifier
+from tfbackdoor.figures import plot_attention
+from tfbackdoor.figures import plot_curve
+from tfbackdoor.figures import plot_masks
+from tfbackdoor.figures import plot_samples
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
 from tfbackdoor.models.pytorch import load_pytorch_weights
@@ -43,11 +48,8 @@ from tfbackdoor.models.resnet import resnet18
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
-from tfbackdoor.report import plot_attention
-from tfbackdoor.report import plot_curve
-from tfbackdoor.report import plot_masks
-from tfbackdoor.report import plot_samples
-from tfbackdoor.report import scores_table
+from tfbackdoor.report import Report
+from tfbackdoor.report import suspicious_neurons
 from tfbackdoor.sampling import count_classes
 from tfbackdoor.sampling import in_memory
 from tfbackdoor.sampling import split_images
@@ -68,6 +70,7 @@ __all__ = [
     "NeuronMask",
     "Poisoning",
     "Rate",
+    "Report",
     "Scores",
     "StopOnNaN",
     "Trigger",
@@ -108,6 +111,7 @@ __all__ = [
     "scores_table",
     "set_seed",
     "split_images",
+    "suspicious_neurons",
     "training_batches",
     "wide_resnet",
 ]

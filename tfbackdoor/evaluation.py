@@ -11,6 +11,11 @@ import tensorflow as tf
 from tfbackdoor import compute_view
 from tfbackdoor.attacks import poisoning as poisoning_module
 
+SHOWN_RATES = {
+    "clean accuracy": "clean_accuracy",
+    "attack success": "attack_success",
+    "robust accuracy": "robust_accuracy",
+}
 _Z_95 = 1.959963984540054
 
 
@@ -116,6 +121,26 @@ def defence_effectiveness(before: Scores, after: Scores) -> float:
     attack = before.attack_success.value - after.attack_success.value
     accuracy = before.clean_accuracy.value - after.clean_accuracy.value
     return (max(0.0, attack) - max(0.0, accuracy) + 1.0) / 2.0
+
+
+def scores_table(scores: dict[str, Scores]) -> str:
+    """A text table, a row a classifier, each rate with interval and count.
+
+    Args:
+        scores: from the row's name, such as `"before"`, to its scores.
+    """
+    rows = [["", *SHOWN_RATES]]
+    for name, row in scores.items():
+        rates = (getattr(row, field) for field in SHOWN_RATES.values())
+        rows.append([name, *(str(rate or "unknown") for rate in rates)])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+        for row in rows
+    ]
+    rule = "-" * len(lines[0])
+    note = "Rates over test images, with 95 % Wilson intervals."
+    return "\n".join([lines[0], rule, *lines[1:], rule, note])
 
 
 class BackdoorScores(keras.callbacks.Callback):

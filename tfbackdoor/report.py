@@ -1,175 +1,227 @@
-"""The before/after table and the figures of a run."""
+"""The report of a purification: what a person reads, and the same as JSON."""
 
+import dataclasses
+import importlib.metadata
+import json
+import math
 import pathlib
-from collections.abc import Sequence
+import platform
+import sys
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+from tfbackdoor import drawing
 from tfbackdoor import evaluation
+from tfbackdoor import page
 from tfbackdoor.defenses import pruning
 
-_COLUMNS = {
-    "clean accuracy": "clean_accuracy",
-    "attack success": "attack_success",
-    "robust accuracy": "robust_accuracy",
-}
-_COLOURS = ("#1b6ca8", "#c0392b", "#6b8e23", "#777777")
-_CELL_INCHES = 1.5
-_DPI = 120
+_MOST_SAMPLES = 8
+_DIGITS = 6
 
 
-def scores_table(scores: dict[str, evaluation.Scores]) -> str:
-    """A text table, a row a classifier, each rate with interval and count.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """All that is to be told about a purification.
 
     Args:
-        scores: from the row's name, such as `"before"`, to its scores.
+        verdict: str, one sentence: the first line of the page.
+        warnings: list of sentences about what looked odd, may be empty.
+        scores: from row name, `"before"`, `"pruned"` and `"purified"` in this
+            order, to the scores on held-out clean images.
+        scored_on: str, which images these are and how many.
+        test_scores: the same rows on test images, `{}` where there are none.
+        curve: of `pruning_curve` on the held-out images, may be empty.
+        chosen: the point at which was pruned, None where no threshold is safe.
+        chosen_because: str, one sentence why.
+        oracle: bool, whether attack success had a say in the choice; the page
+            and the JSON say so wherever they give it.
+        neuron_masks: from layer name to mask `(neurons,)` in [0, 1].
+        pruned: from layer name to the indices of its pruned neurons.
+        skipped: from layer name to the reason why it has no masks.
+        samples: array `(count, height, width, 1 or 3)` in [0, 1], at most 8.
+        sample_labels: `count` integers, their true classes.
+        predictions: from row name, `"before"` and `"purified"`, to `count`
+            predicted classes.
+        class_names: a name a class, or None where they have none.
+        attention: from row name to a dict from tap to the attention map
+            `(height, width)` of the first sample.
+        target_scores: a scan for target classes: `{"verdict": str, "scores":
+            a float a class, "suspected": class or None, "note": str}`; None
+            where there was none.
+        settings: from the name of each setting to its value.
+        versions: as `versions` gives them.
+        seed: int.
+        seconds: float >= 0, duration of the run.
+        peak_memory: int >= 0, bytes as `peak_memory` gives them.
     """
-    rows = [["", *_COLUMNS]]
-    for name, row in scores.items():
-        rates = (getattr(row, field) for field in _COLUMNS.values())
-        rows.append([name, *(str(rate or "unknown") for rate in rates)])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
-    note = "Rates over test images, with 95 % Wilson intervals."
-    return "\n".join([lines[0], rule, *lines[1:], rule, note])
 
+    verdict: str
+    warnings: list[str]
+    scores: dict[str, evaluation.Scores]
+    scored_on: str
+    test_scores: dict[str, evaluation.Scores]
+    curve: list[pruning.CurvePoint]
+    chosen: pruning.CurvePoint | None
+    chosen_because: str
+    oracle: bool
+    neuron_masks: dict[str, np.ndarray]
+    pruned: dict[str, np.ndarray]
+    skipped: dict[str, str]
+    samples: np.ndarray
+    sample_labels: list[int]
+    predictions: dict[str, list[int]]
+    class_names: list[str] | None
+    attention: dict[str, dict[str, np.ndarray]]
+    target_scores: dict | None = None
+    settings: dict
+    versions: dict[str, str]
+    seed: int
+    seconds: float
+    peak_memory: int
 
-def plot_samples(images, triggered, labels, path: str | pathlib.Path) -> None:
-    """Clean images above the same images with the trigger.
+    def __post_init__(self):
+        shape = np.shape(self.samples)
+        if (
+            len(shape) != 4
+            or shape[0] > _MOST_SAMPLES
+            or shape[3] not in (1, 3)
+        ):
+            raise ValueError(
+                "`samples` must have shape (count, height, width, channels) "
+                f"with at most {_MOST_SAMPLES} images and 1 or 3 channels. "
+                f"Received: shape {shape}"
+            )
+        classes = {"sample_labels": self.sample_labels, **self.predictions}
+        for name, indices in classes.items():
+            if len(indices) != shape[0]:
+                raise ValueError(
+                    "`sample_labels` and `predictions` must hold a class a "
+                    f"sample, {shape[0]}. Received: {len(indices)} in {name}"
+                )
 
-    Args:
-        images: array `(count, height, width, channels)` in [0, 1].
-        triggered: array of the same shape.
-        labels: `(count,)` integers.
-        path: file to write.
-    """
-    figure, axes = _grid(2, len(images))
-    for column, label in enumerate(labels):
-        _show_image(axes[0, column], images[column])
-        _show_image(axes[1, column], triggered[column])
-        axes[0, column].set_title(f"class {label}", fontsize=9)
-    axes[0, 0].set_ylabel("clean")
-    axes[1, 0].set_ylabel("triggered")
-    _save(figure, path)
+    def to_json(self) -> dict:
+        """What `json.dumps` takes: the fields, with samples as PNG.
 
-
-def plot_curve(
-    curve: Sequence[pruning.CurvePoint],
-    path: str | pathlib.Path,
-    *,
-    chosen: float | None = None,
-) -> None:
-    """Accuracy and attack success against the pruning threshold.
-
-    Args:
-        curve: of `pruning_curve` on test images.
-        path: file to write.
-        chosen: the threshold that was chosen, marked by a line, or None.
-    """
-    figure, axes = _grid(1, 1, inches=(6.4, 4.0))
-    axis = axes[0, 0]
-    thresholds = [max(point.threshold, 0.0) for point in curve]
-    for colour, (name, field) in zip(_COLOURS, _COLUMNS.items()):
-        rates = [getattr(point.scores, field) for point in curve]
-        if None in rates:
-            continue
-        low, high = np.transpose([rate.interval for rate in rates]) * 100
-        values = [100 * rate.value for rate in rates]
-        axis.plot(thresholds, values, ".-", color=colour, label=name)
-        axis.fill_between(
-            thresholds, low, high, color=colour, alpha=0.15, linewidth=0
+        Rates are shares in [0, 1] with 95 % intervals and counts. Unknown
+        numbers are None. Beside the fields, `trigger_known`,
+        `sample_shape` and `suspicious_neurons` are derived from them.
+        """
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        fields["chosen"] = self.chosen and {
+            **self.chosen.to_json(),
+            "oracle": self.oracle,
+        }
+        if self.oracle:
+            fields["chosen_because"] = f"Oracle: {self.chosen_because}"
+        fields["samples"] = [drawing.picture(image) for image in self.samples]
+        fields["sample_shape"] = np.shape(self.samples)[1:]
+        fields["trigger_known"] = any(
+            row.attack_success is not None and row.attack_success.total > 0
+            for row in [*self.scores.values(), *self.test_scores.values()]
         )
-    if chosen is not None:
-        axis.axvline(chosen, color="black", linestyle=":", label="chosen")
-    axis.set_xlabel("pruning threshold")
-    axis.set_ylabel("test images, %")
-    axis.set_ylim(-2, 102)
-    axis.legend(frameon=False)
-    _save(figure, path)
+        names = ("layer", "neuron", "mask", "pruned")
+        fields["suspicious_neurons"] = [
+            dict(zip(names, row))
+            for row in suspicious_neurons(self.neuron_masks, self.pruned)
+        ]
+        return _plain(fields)
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes `report.json` and `report.html` into a folder.
+
+        Args:
+            folder: made where it does not exist.
+        """
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.to_json()
+        lines = (
+            f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
+            for name, value in content.items()
+        )
+        (folder / "report.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        # Names of folders may hold bytes that are no characters.
+        (folder / "report.html").write_text(
+            page.render(content), encoding="utf-8", errors="replace"
+        )
 
 
-def plot_masks(
+def suspicious_neurons(
     neuron_masks: dict[str, np.ndarray],
-    path: str | pathlib.Path,
-    *,
-    chosen: float | None = None,
-) -> None:
-    """A histogram of the neuron masks of each layer.
+    pruned: dict[str, np.ndarray],
+    count: int = 20,
+) -> list[tuple[str, int, float, bool]]:
+    """The neurons with the smallest masks, smallest first.
 
     Args:
         neuron_masks: from layer name to mask.
-        path: file to write.
-        chosen: the pruning threshold, marked by a line, or None.
+        pruned: from layer name to the indices of its pruned neurons.
+        count: int >= 0, how many at most.
+
+    Returns:
+        Layer name, index, mask and whether it was pruned of each.
     """
-    columns = min(4, len(neuron_masks))
-    rows = -(-len(neuron_masks) // columns)
-    figure, axes = _grid(
-        rows, columns, inches=(2.6 * columns, 1.7 * rows), sharex=True
-    )
-    for axis, (name, mask) in zip(axes.flat, neuron_masks.items()):
-        axis.hist(mask, bins=np.linspace(0, 1, 21), color=_COLOURS[0])
-        axis.set_title(f"{name} ({len(mask)})", fontsize=8)
-        if chosen is not None:
-            axis.axvline(chosen, color="black", linestyle=":")
-    for axis in axes.flat[len(neuron_masks) :]:
-        axis.set_visible(False)
-    figure.supxlabel("neuron mask", fontsize=9)
-    figure.supylabel("neurons", fontsize=9)
-    _save(figure, path)
+    if count < 0:
+        raise ValueError(f"`count` must be >= 0. Received: count={count}")
+    rows = [
+        (layer, index, float(value), index in gone)
+        for layer, mask in neuron_masks.items()
+        for gone in [set(map(int, pruned.get(layer, ())))]
+        for index, value in enumerate(np.asarray(mask))
+    ]
+    return sorted(rows, key=lambda row: (math.isnan(row[2]), row[2]))[:count]
 
 
-def plot_attention(
-    image, maps: dict[str, dict[str, np.ndarray]], path: str | pathlib.Path
-) -> None:
-    """Attention maps of several classifiers on one image.
-
-    Args:
-        image: array `(height, width, channels)` in [0, 1].
-        maps: from classifier name to a dict from tap to its attention map
-            `(height, width)`.
-        path: file to write.
-    """
-    taps = list(next(iter(maps.values())))
-    figure, axes = _grid(len(maps), len(taps) + 1)
-    for row, (name, by_tap) in enumerate(maps.items()):
-        _show_image(axes[row, 0], image)
-        axes[row, 0].set_ylabel(name)
-        for column, tap in enumerate(taps, start=1):
-            axis = axes[row, column]
-            axis.imshow(by_tap[tap], cmap="inferno")
-            _hide_ticks(axis)
-            if row == 0:
-                axis.set_title(tap, fontsize=8)
-    axes[0, 0].set_title("triggered image", fontsize=8)
-    _save(figure, path)
+def versions() -> dict[str, str]:
+    """Versions of Python, TensorFlow, Keras and this package."""
+    try:
+        own = importlib.metadata.version("tfbackdoor")
+    except importlib.metadata.PackageNotFoundError:
+        own = "not installed"
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tfbackdoor": own,
+    }
 
 
-def _grid(rows, columns, *, inches=None, **kwargs):
-    # Figures without pyplot need no display and leave no global state.
-    from matplotlib.figure import Figure
-
-    inches = inches or (_CELL_INCHES * columns, _CELL_INCHES * rows + 0.3)
-    figure = Figure(figsize=inches, dpi=_DPI, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
-
-
-def _show_image(axis, image):
-    image = np.clip(np.asarray(image), 0.0, 1.0)
-    if image.shape[-1] == 1:
-        axis.imshow(image[..., 0], cmap="gray", vmin=0.0, vmax=1.0)
-    else:
-        axis.imshow(image)
-    _hide_ticks(axis)
+def peak_memory() -> int:
+    """Most bytes of main memory that this process held, 0 where unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows.
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _hide_ticks(axis):
-    axis.set_xticks([])
-    axis.set_yticks([])
+def _plain(value):
+    """The value as JSON knows it; a number that is not finite is None."""
+    if dataclasses.is_dataclass(value):
+        return _plain(value.to_json())
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(_listed(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)
 
 
-def _save(figure, path):
-    figure.savefig(path)
+def _listed(array):
+    """Nested lists of an array, floats without the digits of rounding."""
+    array = np.asarray(array)
+    if array.dtype.kind in "biuSU":
+        return array.tolist()
+    values = [float(f"{float(x):.{_DIGITS}g}") for x in array.flat]
+    return np.reshape(values, array.shape).tolist()
