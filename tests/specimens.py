@@ -146,7 +146,7 @@ def other_normalisations():
 
 
 def preprocessed():
-    """A model in a model that rescales its images first."""
+    """A model in a model that rescales and normalises its images first."""
     inputs = keras.Input(IMAGE_SHAPE)
     x = keras.layers.Conv2D(6, 3, name="conv")(inputs)
     x = keras.layers.BatchNormalization(scale=False, name="bn")(x)
@@ -155,6 +155,7 @@ def preprocessed():
         [
             keras.Input(IMAGE_SHAPE),
             keras.layers.Rescaling(2.0, offset=-1.0),
+            keras.layers.Normalization(name="adapted"),
             base,
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.Dense(5, activation="relu", name="hidden"),
@@ -191,9 +192,12 @@ def build(name):
     rng = np.random.default_rng(1)
     for variable in model.weights:
         value = rng.normal(0.0, 0.5, variable.shape)
-        if "moving_variance" in variable.path or "gamma" in variable.path:
+        if "variance" in variable.path or "gamma" in variable.path:
             value = rng.uniform(0.5, 1.5, variable.shape)
         variable.assign(value)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Computes with these values from now on.
     return model
 
 

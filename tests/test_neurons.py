@@ -43,7 +43,7 @@ def _found(name):
         (
             "preprocessed",
             [("base/bn", 6), ("hidden", 5)],
-            {"base/conv", "head"},
+            {"adapted", "base/conv", "head"},
         ),
     ],
 )

@@ -51,6 +51,16 @@ class ComputeView:
                 strict=True,
             )
         )
+        if self.model is not classifier:
+            self._copy_statistics()
+
+    def _copy_statistics(self):
+        """Gives `Normalization` layers their statistics, which they keep."""
+        for layer in structure.named_layers(self.model).values():
+            if isinstance(layer, keras.layers.Normalization):
+                for weight in layer.weights:
+                    weight.assign(self._sources[id(weight)].value)
+        structure.refresh_statistics(self.model)
 
     def use_batch_statistics(self) -> None:
         """Makes training passes use batch statistics in frozen layers too."""

@@ -110,6 +110,17 @@ def output_layer(model: keras.Model) -> keras.layers.Layer | None:
     return _node(model.outputs[0]).operation
 
 
+def refresh_statistics(model: keras.Model) -> None:
+    """Makes `Normalization` layers compute with the weights that they hold.
+
+    Keras gives them a copy of their mean and variance to compute with, which
+    setting their weights leaves as it is.
+    """
+    for layer in named_layers(model).values():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 class OutputRecorder:
     """Records what some layers of a model compute during a call of it.
 
