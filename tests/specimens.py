@@ -138,6 +138,7 @@ def other_normalisations():
     x = keras.layers.Conv2D(6, 3, name="conv")(inputs)
     x = keras.layers.GroupNormalization(2, name="group_norm")(x)
     x = keras.layers.Activation("gelu", name="gelu")(x)
+    x = x * keras.ops.sigmoid(x + 1.0)
     x = keras.layers.Conv2D(5, 3, name="conv2")(x)
     x = keras.layers.LayerNormalization(name="layer_norm")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)

@@ -112,7 +112,9 @@ def _clone(classifier, precision, *, synchronized):
     def clone_layer(layer):
         kind = type(layer)
         config = layer.get_config()
-        if precision and layer is not last and layer.dtype == "float32":
+        # Operations such as `x + 1` have no arithmetic of their own.
+        dtype = getattr(layer, "dtype", None)
+        if precision and layer is not last and dtype == "float32":
             config["dtype"] = precision
         if kind is keras.layers.BatchNormalization:
             kind = layers.FusedBatchNormalization
