@@ -78,10 +78,10 @@ def without_normalisation():
 
 @keras.saving.register_keras_serializable("specimens")
 class Subclassed(keras.Model):
-    def __init__(self, **kwargs):
+    def __init__(self, scale=True, **kwargs):
         super().__init__(**kwargs)
         self.conv = keras.layers.Conv2D(6, 3, padding="same", name="conv")
-        self.bn = keras.layers.BatchNormalization(name="bn")
+        self.bn = keras.layers.BatchNormalization(scale=scale, name="bn")
         self.relu = keras.layers.ReLU(name="relu")
         self.pool = keras.layers.GlobalAveragePooling2D()
         self.head = keras.layers.Dense(CLASSES, name="head")
@@ -97,6 +97,75 @@ def subclassed():
     return model
 
 
+def unscaled():
+    """Batch normalisations without gamma, as in InceptionV3."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = keras.layers.Conv2D(6, 3, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(scale=False, name="bn")(x)
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.SeparableConv2D(5, 3, use_bias=False, name="conv2")(x)
+    x = keras.layers.BatchNormalization(scale=False, center=False, name="bn2")(
+        x
+    )
+    x = keras.layers.ReLU(name="relu2")(x)
+    # Something lies between, and what is between would have to stay zero.
+    x = keras.layers.Conv2D(5, 1, name="conv3")(x)
+    x = keras.layers.ReLU(name="relu3")(x)
+    x = keras.layers.BatchNormalization(scale=False, name="bn3")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(CLASSES, name="head")(x))
+
+
+def kernels():
+    """Kernels whose neurons are not their last axis, and no normalisation."""
+    return keras.Sequential(
+        [
+            keras.Input(IMAGE_SHAPE),
+            keras.layers.DepthwiseConv2D(
+                3, depth_multiplier=2, activation="relu", name="depthwise"
+            ),
+            keras.layers.SeparableConv2D(5, 3, name="separable"),
+            keras.layers.Conv2DTranspose(4, 2, name="transposed"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(CLASSES, name="head"),
+        ]
+    )
+
+
+def other_normalisations():
+    """Group and layer normalisation, softmax as a layer of its own."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = keras.layers.Conv2D(6, 3, name="conv")(inputs)
+    x = keras.layers.GroupNormalization(2, name="group_norm")(x)
+    x = keras.layers.Activation("gelu", name="gelu")(x)
+    x = x * keras.ops.sigmoid(x + 1.0)
+    x = keras.layers.Conv2D(5, 3, name="conv2")(x)
+    x = keras.layers.LayerNormalization(name="layer_norm")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(CLASSES, name="head")(x)
+    return keras.Model(inputs, keras.layers.Softmax(name="softmax")(x))
+
+
+def preprocessed():
+    """A model in a model that rescales and normalises its images first."""
+    inputs = keras.Input(IMAGE_SHAPE)
+    x = keras.layers.Conv2D(6, 3, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(scale=False, name="bn")(x)
+    base = keras.Model(inputs, keras.layers.ReLU(name="relu")(x), name="base")
+    return keras.Sequential(
+        [
+            keras.Input(IMAGE_SHAPE),
+            keras.layers.Rescaling(2.0, offset=-1.0),
+            keras.layers.Normalization(name="adapted"),
+            base,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5, activation="relu", name="hidden"),
+            keras.layers.Dense(CLASSES, name="head"),
+            keras.layers.Activation("softmax", name="softmax"),
+        ]
+    )
+
+
 _BUILDERS = (
     functional,
     sequential_softmax,
@@ -104,7 +173,16 @@ _BUILDERS = (
     shared_layer,
     without_normalisation,
     subclassed,
+    unscaled,
+    kernels,
+    other_normalisations,
+    preprocessed,
 )
+GIVE_PROBABILITIES = {
+    "sequential_softmax",
+    "other_normalisations",
+    "preprocessed",
+}
 NAMES = tuple(builder.__name__ for builder in _BUILDERS)
 
 
@@ -115,9 +193,12 @@ def build(name):
     rng = np.random.default_rng(1)
     for variable in model.weights:
         value = rng.normal(0.0, 0.5, variable.shape)
-        if "moving_variance" in variable.path or "gamma" in variable.path:
+        if "variance" in variable.path or "gamma" in variable.path:
             value = rng.uniform(0.5, 1.5, variable.shape)
         variable.assign(value)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # Computes with these values from now on.
     return model
 
 

@@ -54,8 +54,28 @@ def test_code_in_a_file_does_not_run(tmp_path):
 
 @pytest.mark.parametrize("name", specimens.NAMES)
 def test_softmax_and_logits_are_told_apart(name):
-    is_softmax = name == "sequential_softmax"
-    assert classifiers.gives_logits(specimens.build(name)) is not is_softmax
+    gives_logits = classifiers.gives_logits(specimens.build(name))
+    assert gives_logits == (name not in specimens.GIVE_PROBABILITIES)
+
+
+@pytest.mark.parametrize(
+    ("activation", "gives_logits"),
+    [
+        ("softmax", False),
+        ("log_softmax", True),
+        # Two scores of 0.5 look like a distribution and are none.
+        ("sigmoid", True),
+        (lambda x: keras.ops.softmax(x), False),
+    ],
+)
+def test_a_distribution_is_told_by_its_activation(activation, gives_logits):
+    head = keras.layers.Dense(
+        2, activation=activation, kernel_initializer="zeros"
+    )
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), head]
+    )
+    assert classifiers.gives_logits(model) == gives_logits
 
 
 @pytest.mark.parametrize("name", specimens.NAMES)

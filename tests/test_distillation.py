@@ -35,7 +35,8 @@ def test_loss_is_cross_entropy_with_the_teacher(teacher):
 
 
 @pytest.mark.parametrize(
-    "name", ["functional", "sequential_softmax", "nested", "subclassed"]
+    "name",
+    ["functional", "sequential_softmax", "nested", "subclassed", "unscaled"],
 )
 def test_recovery_nears_the_original_and_holds_pruned_neurons(name):
     original = specimens.build(name)
@@ -63,9 +64,10 @@ def test_recovery_nears_the_original_and_holds_pruned_neurons(name):
 
     assert distance(recovered) < 0.8 * distance(pruned_classifier)
     for group in tfbackdoor.find_neurons(recovered)[0]:
-        norms = np.abs(group.scale.numpy()).reshape(-1, group.count).sum(0)
-        zero = np.flatnonzero(norms == 0.0)
-        np.testing.assert_array_equal(zero, pruned[group.layer])
+        for variable, _ in group.zeroed:
+            norms = np.abs(variable.numpy()).reshape(-1, group.count).sum(0)
+            zero = np.flatnonzero(norms == 0.0)
+            np.testing.assert_array_equal(zero, pruned[group.layer])
     assert pruned[neurons[0].layer].tolist() == [0, 1]
     for old, new in zip(before, original.get_weights()):
         np.testing.assert_array_equal(old, new)

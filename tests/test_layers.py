@@ -45,13 +45,30 @@ def test_mask_is_kept_in_the_unit_interval_by_the_optimizer():
 
 
 def test_mask_round_trips_through_its_config():
-    config = layers.NeuronMask(7, name="mask").get_config()
-    assert layers.NeuronMask.from_config(config).neurons == 7
+    config = layers.NeuronMask(6, (3, 2), name="mask").get_config()
+    mask = layers.NeuronMask.from_config(config)
+    assert (mask.neurons, mask.shape, mask.name) == (6, (3, 2), "mask")
 
 
-def test_mask_refuses_no_neurons():
+def test_mask_takes_the_shape_of_a_depthwise_kernel():
+    mask = layers.NeuronMask(6, (3, 2))
+    mask.neuron_mask.assign(np.arange(6) / 10.0)
+    scale, offset = mask(
+        np.ones((5, 5, 3, 2), "float32"),
+        np.ones(6, "float32"),
+        offset_noise=np.arange(6, dtype="float32"),
+    )
+    np.testing.assert_allclose(
+        scale[4, 4], [[0.0, 0.1], [0.2, 0.3], [0.4, 0.5]]
+    )
+    np.testing.assert_allclose(offset, [1, 2, 3, 4, 5, 6])
+
+
+def test_mask_refuses_no_neurons_and_a_shape_of_others():
     with pytest.raises(ValueError, match="`neurons`"):
         layers.NeuronMask(0)
+    with pytest.raises(ValueError, match="`shape` must hold 6 neurons"):
+        layers.NeuronMask(6, (3, 3))
 
 
 def _normalised(x, gamma, beta, epsilon):

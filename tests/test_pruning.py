@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import specimens
@@ -26,22 +27,72 @@ def _attack():
 
 
 @pytest.mark.parametrize("name", specimens.NAMES)
-def test_only_the_scale_of_pruned_neurons_becomes_zero(name):
+def test_pruning_zeroes_what_holds_the_pruned_neurons_and_nothing_else(name):
     classifier = specimens.build(name)
     masks = _masks(classifier)
+    neurons, _ = tfbackdoor.find_neurons(classifier)
     before = {id(v): v.numpy() for v in classifier.weights}
     pruned = tfbackdoor.prune_neurons(classifier, masks, threshold=0.4)
-    neurons, _ = tfbackdoor.find_neurons(classifier)
-    scales = {id(group.scale): group.layer for group in neurons}
+    expected = {key: value.copy() for key, value in before.items()}
+    for group in neurons:
+        where = np.flatnonzero(masks[group.layer] <= 0.4)
+        np.testing.assert_array_equal(pruned[group.layer], where)
+        for variable, shape in group.zeroed:
+            neuron = np.arange(group.count).reshape(shape)
+            expected[id(variable)] *= ~np.isin(neuron, where)
     for variable in classifier.weights:
-        expected = before[id(variable)].copy()
-        if id(variable) in scales:
-            layer = scales[id(variable)]
-            np.testing.assert_array_equal(
-                pruned[layer], np.flatnonzero(masks[layer] <= 0.4)
-            )
-            expected[..., pruned[layer]] = 0.0
-        np.testing.assert_array_equal(variable.numpy(), expected)
+        np.testing.assert_array_equal(variable.numpy(), expected[id(variable)])
+
+
+@pytest.mark.parametrize("name", specimens.NAMES)
+def test_pruned_classifier_gives_what_masks_of_zero_give(name):
+    classifier = specimens.build(name)
+    anp = tfbackdoor.AdversarialNeuronPruning(classifier)
+    images, _ = specimens.batch(4)
+    np.testing.assert_allclose(anp(images), classifier(images), atol=1e-5)
+    for group, mask in zip(anp.neurons, anp.masks):
+        mask.neuron_mask.assign(np.arange(group.count) % 3 > 0)
+    masked = anp(images).numpy()
+    assert np.abs(masked - classifier(images)).max() > 1e-3
+    tfbackdoor.prune_neurons(classifier, anp.neuron_masks(), threshold=0.0)
+    np.testing.assert_allclose(masked, classifier(images), atol=1e-5)
+
+
+def test_a_pruned_channel_without_scale_gives_beta():
+    classifier = specimens.build("unscaled")
+    masks = {name: np.ones(len(m)) for name, m in _masks(classifier).items()}
+    masks["bn"][2] = masks["bn2"][3] = 0.0
+    tfbackdoor.prune_neurons(classifier, masks, number=2)
+    normalised = keras.Model(
+        classifier.inputs[0],
+        [classifier.get_layer(name).output for name in ("bn", "bn2")],
+    )
+    first, second = normalised(specimens.batch(4)[0], training=False)
+    beta = classifier.get_layer("bn").beta.numpy()[2]
+    np.testing.assert_array_equal(first[..., 2], np.full((4, 6, 6), beta))
+    # bn2 has no beta.
+    np.testing.assert_array_equal(second[..., 3], np.zeros((4, 4, 4)))
+
+
+def test_neurons_of_a_depthwise_convolution_are_its_output_channels():
+    classifier = specimens.build("kernels")
+    masks = {name: np.ones(len(m)) for name, m in _masks(classifier).items()}
+    masks["depthwise"][[1, 4]] = masks["transposed"][3] = 0.0
+    tfbackdoor.prune_neurons(classifier, masks, number=3)
+    outputs = keras.Model(
+        classifier.inputs[0],
+        [classifier.get_layer(n).output for n in ("depthwise", "transposed")],
+    )(specimens.batch(4)[0])
+    for name, output in zip(("depthwise", "transposed"), outputs):
+        # A channel without its kernel gives its bias, depthwise after ReLU.
+        bias = classifier.get_layer(name).bias.numpy()
+        if name == "depthwise":
+            bias = np.maximum(bias, 0.0)
+        silent = np.ptp(output, axis=(0, 1, 2)) == 0.0
+        np.testing.assert_array_equal(silent, masks[name] == 0.0)
+        np.testing.assert_array_equal(
+            output[0, 0, 0].numpy()[silent], bias[silent]
+        )
 
 
 def test_pruning_by_number_takes_the_smallest_masks():
@@ -53,9 +104,9 @@ def test_pruning_by_number_takes_the_smallest_masks():
     np.testing.assert_array_equal(np.sort(taken), smallest)
 
 
-def _balanced_classifier_and_its_images():
+def _balanced_classifier_and_its_images(name="functional"):
     """A classifier that gives several classes, images labelled as it does."""
-    classifier = specimens.build("functional")
+    classifier = specimens.build(name)
     images, _ = specimens.batch(40)
     head = classifier.get_layer("head")
     head.bias.assign(head.bias - np.mean(classifier(images), axis=0))
@@ -63,10 +114,13 @@ def _balanced_classifier_and_its_images():
     return classifier, tfbackdoor.from_arrays(images, labels)
 
 
-def test_curve_scores_as_pruning_each_copy_would():
-    classifier, images = _balanced_classifier_and_its_images()
+@pytest.mark.parametrize(
+    ("name", "layer"), [("functional", "bn3"), ("unscaled", "bn")]
+)
+def test_curve_scores_as_pruning_each_copy_would(name, layer):
+    classifier, images = _balanced_classifier_and_its_images(name)
     masks = {name: np.ones(len(m)) for name, m in _masks(classifier).items()}
-    masks["bn3"] = np.arange(8) / 10.0
+    masks[layer] = np.arange(len(masks[layer])) / 10.0
     before = classifier.get_weights()
     curve = tfbackdoor.pruning_curve(
         classifier, masks, images, _attack(), thresholds=[0.0, 0.2, 0.1]

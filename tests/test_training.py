@@ -24,6 +24,20 @@ def test_a_view_computes_what_the_classifier_does(name, training):
     )
 
 
+@pytest.mark.parametrize("name", specimens.NAMES)
+def test_a_view_in_bfloat16_nears_the_classifier(name):
+    classifier = specimens.build(name)
+    images, _ = specimens.batch()
+    view = compute_view.ComputeView(classifier, "mixed_bfloat16")
+    outputs, _ = view(images, training=False)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    expected = classifier(images).numpy()
+    # bfloat16 has 8 bits: 1/256 a rounding, a few roundings deep.
+    np.testing.assert_allclose(
+        outputs, expected, atol=0.03 * np.abs(expected).max()
+    )
+
+
 @pytest.mark.parametrize("name", ["functional", "sequential_softmax", "nested"])
 def test_a_view_of_a_graph_runs_fused(name):
     view = compute_view.ComputeView(specimens.build(name))
@@ -66,7 +80,7 @@ def test_training_equals_keras_own(name):
             model = tfbackdoor.ClassifierTraining(classifier)
         else:
             model = classifier
-        softmax = name == "sequential_softmax"
+        softmax = name in specimens.GIVE_PROBABILITIES
         model.compile(
             keras.optimizers.SGD(0.1),
             keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax),

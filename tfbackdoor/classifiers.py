@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import structure
+
 
 def load_classifier(path: str | pathlib.Path) -> keras.Model:
     """Loads a `.keras` or legacy `.h5` classifier in safe mode.
@@ -101,9 +103,17 @@ def class_count(classifier: keras.Model) -> int:
 def gives_logits(classifier: keras.Model) -> bool:
     """Whether the outputs are logits rather than probabilities.
 
-    Told from the outputs on 16 images of noise: probabilities are at least 0
-    and sum to 1.
+    Told from the activation of the last layer: softmax gives probabilities,
+    sigmoid does not (a score a class, without a sum). Any other is told from
+    the outputs on 16 images of noise: probabilities are at least 0 and sum to
+    1, whatever range of images the classifier was trained on.
     """
+    last = structure.output_layer(classifier)
+    activation = getattr(last, "activation", None)
+    if activation is keras.activations.softmax:
+        return False
+    if activation is keras.activations.sigmoid:
+        return True
     rng = np.random.default_rng(0)
     images = rng.random((16, *image_shape(classifier)), "float32")
     scores = keras.ops.convert_to_numpy(classifier(images, training=False))

@@ -13,9 +13,11 @@ class ComputeView:
 
     The view is a clone of the classifier's graph whose batch normalisations
     run fused and whose arithmetic may be `mixed_bfloat16`; it is fed with the
-    classifier's own variables, or with tensors in their place. A classifier
-    that Keras cannot clone (a subclassed model) is called as it is. Weights
-    and the last layer keep the classifier's precision.
+    classifier's own variables, or with tensors in their place. A batch
+    normalisation without scale has one in the view, of ones unless another
+    is given. A classifier that Keras cannot clone (a subclassed model) is
+    called as it is. Weights and the last layer keep the classifier's
+    precision.
 
     Args:
         classifier: built `keras.Model`.
@@ -26,7 +28,8 @@ class ComputeView:
         inputs: images `(batch, height, width, channels)`.
         training: bool.
         values: dict from `id(variable)` of a classifier's variable to the
-            tensor that takes its place.
+            tensor that takes its place, and from `id(layer)` of a batch
+            normalisation without scale to the scale that it gets.
 
     Returns:
         The pair `(outputs, updates)`: the classifier's outputs in at least
@@ -38,10 +41,26 @@ class ComputeView:
         devices.check_precision(precision)
         self.classifier = classifier
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self.model = _clone(classifier, precision, synchronized=replicas > 1)
-        self._sources = dict(
-            zip(map(id, self.model.weights), classifier.weights, strict=True)
+        self.model, self._scaled = _clone(
+            classifier, precision, synchronized=replicas > 1
         )
+        self._sources = dict(
+            zip(
+                map(id, _shared_weights(self.model, self._scaled)),
+                classifier.weights,
+                strict=True,
+            )
+        )
+        if self.model is not classifier:
+            self._copy_statistics()
+
+    def _copy_statistics(self):
+        """Gives `Normalization` layers their statistics, which they keep."""
+        for layer in structure.named_layers(self.model).values():
+            if isinstance(layer, keras.layers.Normalization):
+                for weight in layer.weights:
+                    weight.assign(self._sources[id(weight)].value)
+        structure.refresh_statistics(self.model)
 
     def use_batch_statistics(self) -> None:
         """Makes training passes use batch statistics in frozen layers too."""
@@ -58,7 +77,8 @@ class ComputeView:
 
         def value_of(variable):
             source = self._sources.get(id(variable), variable)
-            return values.get(id(source), source.value)
+            replaced = self._scaled.get(id(variable), source)
+            return values.get(id(replaced), source.value)
 
         state = self.model.non_trainable_variables
         outputs, new_state = self.model.stateless_call(
@@ -76,27 +96,53 @@ class ComputeView:
         return outputs, updates
 
 
+def can_clone(classifier: keras.Model) -> bool:
+    """Whether a view of `classifier` is a clone, not the classifier itself."""
+    return _clone(classifier, None, synchronized=False)[0] is not classifier
+
+
 def _clone(classifier, precision, *, synchronized):
-    """`classifier` on fast layers, or itself where it cannot be cloned."""
-    last = classifier.layers[-1]
+    """`classifier` on fast layers, or itself where it cannot be cloned.
+
+    Also, from `id` of a scale that only the clone has, the classifier's layer.
+    """
+    last = structure.output_layer(classifier)
+    without_scale = []
 
     def clone_layer(layer):
         kind = type(layer)
         config = layer.get_config()
-        if precision and layer is not last and layer.dtype == "float32":
+        # Operations such as `x + 1` have no arithmetic of their own.
+        dtype = getattr(layer, "dtype", None)
+        if precision and layer is not last and dtype == "float32":
             config["dtype"] = precision
         if kind is keras.layers.BatchNormalization:
             kind = layers.FusedBatchNormalization
             config["synchronized"] |= synchronized
-        return kind.from_config(config)
+        lacks_scale = _is_batch_norm(layer) and not layer.scale
+        if lacks_scale:
+            config |= {"scale": True, "gamma_initializer": "ones"}
+        twin = kind.from_config(config)
+        if lacks_scale:
+            without_scale.append((twin, layer))
+        return twin
 
     try:
         view = keras.models.clone_model(
             classifier, clone_function=clone_layer, recursive=True
         )
     except (TypeError, ValueError, NotImplementedError):
-        return classifier
-    same = [w.shape for w in view.weights] == [
+        return classifier, {}
+    scaled = {id(twin.gamma): layer for twin, layer in without_scale}
+    same = [w.shape for w in _shared_weights(view, scaled)] == [
         w.shape for w in classifier.weights
     ]
-    return view if same else classifier
+    return (view, scaled) if same else (classifier, {})
+
+
+def _is_batch_norm(layer):
+    return isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _shared_weights(view, scaled):
+    return [weight for weight in view.weights if id(weight) not in scaled]

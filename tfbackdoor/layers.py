@@ -1,5 +1,8 @@
 """Custom Keras layers: neuron masks and a fused batch normalisation."""
 
+import math
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -22,12 +25,15 @@ class NeuronMask(keras.layers.Layer):
     never touches the offset. Calling the layer changes no variable.
 
     Args:
-        neurons: int > 0, number of neurons, the last axis of `scale`.
+        neurons: int > 0, number of neurons.
+        shape: ints, what the mask is reshaped to before it multiplies
+            `scale`, default `(neurons,)`; `(channels, multiplier)` for the
+            kernel of a depthwise convolution.
 
     Call arguments:
-        scale: tensor `(..., neurons)`, e.g. gamma of a normalisation layer or
+        scale: tensor `(..., *shape)`, e.g. gamma of a normalisation layer or
             the kernel of a convolution.
-        offset: tensor `(neurons,)` such as beta or a bias, or `None`.
+        offset: tensor `(..., neurons)` such as beta or a bias, or `None`.
         scale_noise: tensor `(neurons,)`, relative change of the scale, or
             `None` for no perturbation.
         offset_noise: tensor `(neurons,)`, relative change of the offset, or
@@ -37,14 +43,21 @@ class NeuronMask(keras.layers.Layer):
         The pair of the masked and perturbed scale and offset.
     """
 
-    def __init__(self, neurons: int, **kwargs):
+    def __init__(
+        self, neurons: int, shape: Sequence[int] | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         if not isinstance(neurons, int) or neurons < 1:
             raise ValueError(
                 "`neurons` must be a positive integer. "
                 f"Received: neurons={neurons}"
             )
+        if shape is not None and math.prod(shape) != neurons:
+            raise ValueError(
+                f"`shape` must hold {neurons} neurons. Received: shape={shape}"
+            )
         self.neurons = neurons
+        self.shape = tuple(shape or (neurons,))
         self.neuron_mask = self.add_weight(
             name="neuron_mask",
             shape=(neurons,),
@@ -59,10 +72,14 @@ class NeuronMask(keras.layers.Layer):
             factor = factor + scale_noise
         if offset is not None and offset_noise is not None:
             offset = (1.0 + offset_noise) * offset
-        return factor * scale, offset
+        return keras.ops.reshape(factor, self.shape) * scale, offset
 
     def get_config(self):
-        return {**super().get_config(), "neurons": self.neurons}
+        return {
+            **super().get_config(),
+            "neurons": self.neurons,
+            "shape": self.shape,
+        }
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")

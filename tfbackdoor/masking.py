@@ -11,7 +11,9 @@ def make_masks(
 ) -> list[layers.NeuronMask]:
     """A mask of ones for the neurons of each layer."""
     return [
-        layers.NeuronMask(group.count, dtype=group.scale.dtype)
+        layers.NeuronMask(
+            group.count, group.mask_shape, dtype=group.source.variable_dtype
+        )
         for group in neurons
     ]
 
@@ -39,7 +41,8 @@ def masked_values(
             relative changes of scale and offset, layer by layer; or None.
 
     Returns:
-        From `id(variable)` to tensor, as `ComputeView` takes it.
+        From `id` of a variable, or of a normalisation layer without scale,
+        to the tensor in its place, as `ComputeView` takes it.
     """
     if perturbation is None:
         parts = [None] * (2 * len(neurons))
@@ -49,13 +52,17 @@ def masked_values(
     for group, mask, scale_noise, offset_noise in zip(
         neurons, masks, parts[::2], parts[1::2]
     ):
+        if group.scale is None:
+            replaced, scale = group.source, tf.ones_like(mask.neuron_mask)
+        else:
+            replaced, scale = group.scale, group.scale.value
         scale, offset = mask(
-            group.scale.value,
+            scale,
             None if group.offset is None else group.offset.value,
             scale_noise=scale_noise,
             offset_noise=offset_noise,
         )
-        values[id(group.scale)] = scale
+        values[id(replaced)] = scale
         if group.offset is not None:
             values[id(group.offset)] = offset
     return values

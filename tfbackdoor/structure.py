@@ -1,5 +1,6 @@
 """The layers of any Keras model, by name, and what they compute."""
 
+import collections
 import contextlib
 import functools
 import threading
@@ -37,22 +38,24 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 class SymbolicGraph:
-    """Which layers with weights the symbolic tensors of a model come from.
+    """Which layers the symbolic tensors of a model come from.
 
     Reads functional and sequential models, nested ones included; layers of a
     subclassed model were never called on symbolic tensors and have none.
+    Calls of the same layers in other models do not count.
     """
 
     def __init__(self, model: keras.Model):
-        self._outer = {}
-        self._bridge(model)
+        self._calls = collections.defaultdict(list)
+        self._uses = collections.Counter()
+        self._entrances = {}
+        self._read(model)
 
     def inputs(self, layer: keras.layers.Layer) -> list:
         """The symbolic tensors that `layer` was called on."""
-        # No public name gives all calls of a layer that is shared.
         return [
             tensor
-            for node in layer._inbound_nodes
+            for node in self._calls[id(layer)]
             for tensor in node.input_tensors
         ]
 
@@ -62,33 +65,60 @@ class SymbolicGraph:
         Walks back through operations without weights (activations, sums,
         pools), into nested models and out of them.
         """
-        history = tensor._keras_history
-        operation = history.operation
-        if getattr(operation, "outputs", None) and _is_model(operation):
-            before = [operation.outputs[history.tensor_index]]
-        elif getattr(operation, "weights", None):
-            return [operation]
-        elif id(operation) in self._outer:
-            before = self._outer[id(operation)]
-        else:
-            node = operation._inbound_nodes[history.node_index]
-            before = node.input_tensors
+        node = _node(tensor)
+        if getattr(node.operation, "weights", None):
+            return [node.operation]
+        before = node.input_tensors
+        if id(node.operation) in self._entrances:
+            nested, position = self._entrances[id(node.operation)]
+            calls = self._calls[id(nested)]
+            before = [call.input_tensors[position] for call in calls]
         return [
             source
             for earlier in before
             for source in self.weighted_sources(earlier)
         ]
 
-    def _bridge(self, model):
-        """Notes what each input of a nested model was called on."""
+    def sole_source(
+        self, layer: keras.layers.Layer
+    ) -> keras.layers.Layer | None:
+        """The layer that feeds `layer` and nothing else, nothing between."""
+        inputs = self.inputs(layer)
+        if len(inputs) != 1 or self._uses[id(inputs[0])] != 1:
+            return None
+        source = inputs[0]._keras_history.operation
+        return source if len(self._calls[id(source)]) == 1 else None
+
+    def _read(self, model):
+        """Notes the calls in `model` and in the models nested in it."""
+        for node in _nodes(model):
+            self._calls[id(node.operation)].append(node)
+            self._uses.update(map(id, node.input_tensors))
+        self._uses.update(map(id, getattr(model, "outputs", None) or []))
+        for position, tensor in enumerate(getattr(model, "inputs", None) or []):
+            entrance = tensor._keras_history.operation
+            self._entrances[id(entrance)] = model, position
         for layer in model.layers:
-            if not (_is_model(layer) and getattr(layer, "inputs", None)):
-                continue
-            for node in layer._inbound_nodes:
-                for inner, outer in zip(layer.inputs, node.input_tensors):
-                    operation = inner._keras_history.operation
-                    self._outer.setdefault(id(operation), []).append(outer)
-            self._bridge(layer)
+            if _is_model(layer):
+                self._read(layer)
+
+
+def output_layer(model: keras.Model) -> keras.layers.Layer | None:
+    """The layer that gives the output, None in a model without a graph."""
+    if not getattr(model, "outputs", None):
+        return None
+    return _node(model.outputs[0]).operation
+
+
+def refresh_statistics(model: keras.Model) -> None:
+    """Makes `Normalization` layers compute with the weights that they hold.
+
+    Keras gives them a copy of their mean and variance to compute with, which
+    setting their weights leaves as it is.
+    """
+    for layer in named_layers(model).values():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 class OutputRecorder:
@@ -149,6 +179,23 @@ class OutputRecorder:
 
 def _is_model(operation):
     return isinstance(operation, keras.Model)
+
+
+def _nodes(model):
+    """The calls that make up the graph of `model` itself."""
+    # No public name tells them from calls of the same layers elsewhere.
+    graph = getattr(model, "_functional", model)
+    by_depth = getattr(graph, "_nodes_by_depth", {})
+    return [node for nodes in by_depth.values() for node in nodes]
+
+
+def _node(tensor):
+    """The call that computes `tensor`, looked up in nested models."""
+    history = tensor._keras_history
+    operation = history.operation
+    if _is_model(operation) and getattr(operation, "outputs", None):
+        return _node(operation.outputs[history.tensor_index])
+    return operation._inbound_nodes[history.node_index]
 
 
 def _unused(name, taken):

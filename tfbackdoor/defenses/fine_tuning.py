@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfbackdoor import optimizers
+from tfbackdoor import structure
 from tfbackdoor import training
 
 
@@ -101,6 +102,7 @@ def copy_classifier(classifier: keras.Model) -> keras.Model:
     except (TypeError, ValueError, NotImplementedError):
         return _copy_by_file(classifier)
     copied.set_weights(classifier.get_weights())
+    structure.refresh_statistics(copied)
     return copied
 
 

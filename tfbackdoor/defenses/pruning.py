@@ -52,7 +52,9 @@ def prune_neurons(
 
     Gamma of a normalisation channel, or the kernel of a channel without one,
     becomes 0; beta, bias, moving statistics and all other neurons stay as
-    they are (the original weights, not the masked ones).
+    they are (the original weights, not the masked ones). For a batch
+    normalisation without gamma the kernel and bias before it and its moving
+    mean become 0 in place of gamma: beta is what the channel gives, too.
 
     Args:
         classifier: the classifier that the masks were learned on.
@@ -81,8 +83,8 @@ def prune_neurons(
         kept = _keep_above(masks, threshold)
     else:
         kept = _keep_all_but(masks, number)
-    for group, scale in zip(neurons, _pruned_scales(neurons, kept)):
-        group.scale.assign(scale)
+    for variable, value in _pruned_values(neurons, kept):
+        variable.assign(value)
     return {
         group.layer: np.flatnonzero(~keep) for group, keep in zip(neurons, kept)
     }
@@ -130,7 +132,7 @@ def pruning_curve(
     counter = evaluation.BatchCounter(
         classifier,
         poisoning,
-        replaced=[group.scale for group in neurons],
+        replaced=[v for group in neurons for v, _ in group.zeroed],
         precision=precision,
     )
     chance = 1.0 / classifiers.class_count(classifier)
@@ -142,9 +144,8 @@ def pruning_curve(
         if curve and pruned == curve[-1].pruned:
             scores = curve[-1].scores
         else:
-            scores = counter.scores(
-                batches, _pruned_scales(neurons, kept), margin=margin
-            )
+            values = [value for _, value in _pruned_values(neurons, kept)]
+            scores = counter.scores(batches, values, margin=margin)
         curve.append(CurvePoint(threshold, pruned, scores))
         if pruned and scores.clean_accuracy.interval[0] <= chance:
             break
@@ -185,8 +186,8 @@ def choose_threshold(
 class HoldPruned(keras.callbacks.Callback):
     """Keeps pruned neurons at zero while their classifier is fine-tuned.
 
-    After each batch the scales of the pruned neurons are set to 0 again, so
-    that clean images win accuracy back without bringing the backdoor back.
+    After each batch what `prune_neurons` set to 0 is set to 0 again, so that
+    clean images win accuracy back without bringing the backdoor back.
 
     Args:
         classifier: the pruned classifier.
@@ -197,16 +198,18 @@ class HoldPruned(keras.callbacks.Callback):
     def __init__(self, classifier: keras.Model, pruned: dict[str, np.ndarray]):
         super().__init__()
         neurons, _ = neurons_module.find_neurons(classifier)
-        self._held = []
-        for group in neurons:
+        self._neurons = [
+            group for group in neurons if len(pruned.get(group.layer, ()))
+        ]
+        self._kept = []
+        for group in self._neurons:
             kept = np.ones(group.count, bool)
-            kept[pruned.get(group.layer, [])] = False
-            if not kept.all():
-                self._held.append((group.scale, kept))
+            kept[pruned[group.layer]] = False
+            self._kept.append(kept)
 
     def on_train_batch_end(self, batch, logs=None):
-        for scale, kept in self._held:
-            scale.assign(scale.value * tf.cast(kept, scale.dtype))
+        for variable, value in _pruned_values(self._neurons, self._kept):
+            variable.assign(value)
 
 
 def save_masks(
@@ -256,8 +259,14 @@ def _keep_all_but(masks, number):
     return np.split(kept, np.cumsum([len(mask) for mask in masks])[:-1])
 
 
-def _pruned_scales(neurons, kept):
+def _pruned_values(neurons, kept):
+    """The variables that pruning zeroes, with what becomes of them."""
     return [
-        group.scale.value * tf.cast(keep, group.scale.dtype)
+        (variable, variable.value * _as_factor(keep, shape, variable.dtype))
         for group, keep in zip(neurons, kept)
+        for variable, shape in group.zeroed
     ]
+
+
+def _as_factor(keep, shape, dtype):
+    return tf.cast(tf.reshape(keep, shape), dtype)
