@@ -124,6 +124,13 @@ def gives_logits(classifier: keras.Model) -> bool:
     return not is_distribution
 
 
+def log_probabilities(scores, from_logits: bool):
+    """Logarithms of the probabilities of scores `(..., classes)`, float32."""
+    if from_logits:
+        return keras.ops.log_softmax(scores)
+    return keras.ops.log(scores + keras.config.epsilon())
+
+
 def cross_entropy(from_logits: bool) -> keras.losses.Loss:
     """Cross-entropy of integer labels with logits or probabilities."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)

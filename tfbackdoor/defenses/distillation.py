@@ -6,23 +6,40 @@ import tensorflow as tf
 
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
+from tfbackdoor import inversion as inversion_module
 from tfbackdoor import optimizers
+from tfbackdoor import structure
 from tfbackdoor import training
+from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import pruning
+
+_TRIGGERS_A_CLASS = 6
+_TRIGGER_RATE = 0.1
+_WARM_UP = 100
+_FEW = 10
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
 class Distillation(training.ClassifierTraining):
-    """Trains a classifier to score images as a teacher does.
+    """Trains a classifier to see images as a teacher does.
 
-    `L = -sum over classes of p_teacher * log p_student`, the mean over the
-    batch (Hinton et al. 2015, temperature 1). Labels serve the metrics only.
-    `fit` changes the student's weights in place and nothing else.
+    `L = -sum over classes of p_teacher * log p_student + sum over taps of
+    mean((F_teacher - F_student)^2) / var(F_teacher)`, the mean over the batch
+    (Hinton et al. 2015, temperature 1; Romero et al. 2015). Labels serve the
+    metrics only. `fit` changes the student's weights in place.
+
+    With an `inversion` on the student, each step first improves its triggers,
+    then stamps them on half of the images that the student sees, while the
+    teacher sees them unstamped: the student unlearns what the triggers call.
 
     Args:
         student: built Keras classifier.
         teacher: classifier of the same classes.
+        taps: names of layers of both whose outputs are matched, may be empty.
+        mixup: float in [0, 1], images are blended with others by up to half
+            of this.
+        inversion: compiled `TriggerInversion` of the student, or None.
         precision: of the forward passes, see `ClassifierTraining`.
 
     Input shape:
@@ -32,7 +49,7 @@ class Distillation(training.ClassifierTraining):
         `(batch, classes)`, what the student gives.
 
     Reference: Hinton et al., Distilling the Knowledge in a Neural Network,
-    2015.
+    2015; Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015.
     """
 
     _model_arguments = ("student", "teacher")
@@ -42,6 +59,9 @@ class Distillation(training.ClassifierTraining):
         student: keras.Model,
         teacher: keras.Model,
         *,
+        taps=(),
+        mixup: float = 0.0,
+        inversion: inversion_module.TriggerInversion | None = None,
         precision: str | None = None,
         **kwargs,
     ):
@@ -52,11 +72,27 @@ class Distillation(training.ClassifierTraining):
                 "`teacher` must tell the student's classes apart. Received: "
                 f"{counts[1]} classes for {counts[0]}"
             )
+        if not 0.0 <= mixup <= 1.0:
+            raise ValueError(
+                f"`mixup` must lie in [0, 1]. Received: mixup={mixup}"
+            )
+        if inversion is not None and inversion.classifier is not student:
+            raise ValueError(
+                "`inversion` must search for triggers of the student. "
+                f"Received: one of {inversion.classifier.name}"
+            )
+        self.taps = list(taps)
+        self.mixup = mixup
+        self.inversion = inversion
         self._teacher_view = compute_view.ComputeView(teacher, precision)
         self._teacher_gives_logits = classifiers.gives_logits(teacher)
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
             from_logits=classifiers.gives_logits(student)
         )
+        self._recorders = [
+            _recorder(view.model, self.taps)
+            for view in (self.view, self._teacher_view)
+        ]
 
     @property
     def student(self) -> keras.Model:
@@ -68,13 +104,49 @@ class Distillation(training.ClassifierTraining):
         """The classifier that is imitated."""
         return self._teacher_view.classifier
 
+    def train_step(self, data):
+        if self.inversion is not None:
+            images, labels, *_ = data
+            few = -(-tf.shape(images)[0] // len(self.inversion.targets))
+            self.inversion.train_step((images[:few], labels[:few]))
+        return super().train_step(data)
+
     def training_loss(self, images, labels, weights):
-        outputs, updates = self.view(images, training=True)
-        wanted, _ = self._teacher_view(images, training=False)
+        images = self._mixed(images)
+        of_student, of_teacher = self._recorders
+        with of_teacher.recording() as wanted_features:
+            wanted, _ = self._teacher_view(images, training=False)
+        with of_student.recording() as features:
+            outputs, updates = self.view(self._stamped(images), training=True)
         if self._teacher_gives_logits:
             wanted = keras.ops.softmax(wanted)
         loss = self._cross_entropy(wanted, outputs, sample_weight=weights)
+        for tap in self.taps:
+            loss += _difference(wanted_features[tap], features[tap])
         return loss, outputs, updates
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "taps": self.taps,
+            "mixup": self.mixup,
+        }
+
+    def _mixed(self, images):
+        if not self.mixup:
+            return images
+        shares = tf.random.uniform(
+            [tf.shape(images)[0], 1, 1, 1], maxval=self.mixup / 2.0
+        )
+        return images * (1.0 - shares) + shares * tf.reverse(images, [0])
+
+    def _stamped(self, images):
+        """The images, the first half of them with a trigger each."""
+        if self.inversion is None:
+            return images
+        half = tf.shape(images)[0] // 2
+        stamped = self.inversion.stamp_one_each(images[:half])
+        return tf.concat([stamped, images[half:]], axis=0)
 
 
 def recover(
@@ -83,8 +155,13 @@ def recover(
     clean: tf.data.Dataset,
     pruned: dict[str, np.ndarray],
     *,
-    steps: int = 300,
-    learning_rate: float = 0.01,
+    targets=(),
+    max_share: float = 0.02,
+    match_features: bool = True,
+    mixup: float = 0.5,
+    steps: int = 500,
+    learning_rate: float = 0.02,
+    seed: int = 0,
     precision: str | None = None,
     verbose="auto",
 ) -> keras.Model:
@@ -92,20 +169,41 @@ def recover(
 
     The classifier before pruning teaches the pruned one what it answers on
     clean images, where it answers well; without a trigger among them it
-    cannot teach the backdoor, and the pruned neurons stay at zero.
+    cannot teach the backdoor, and the pruned neurons stay at zero. For the
+    classes that a backdoor may call, patches that call them are searched all
+    the while and unlearned.
 
     Args:
         pruned_classifier: what `prune_neurons` left; it is not changed.
         original: the classifier before pruning; it is not changed.
         clean: endless batched data set of clean `(images, labels)` in [0, 1].
         pruned: the pruned neurons, as `prune_neurons` gives them.
+        targets: classes whose triggers are unlearned, such as
+            `Scan.suspects`; default none.
+        max_share: float in (0, 1], pixels that such a trigger may replace.
+        match_features: bool, whether the teacher's feature maps are matched
+            at `find_taps`, or its scores alone.
+        mixup: float in [0, 1], see `Distillation`.
         steps: int > 0, batches.
         learning_rate: float > 0 at the start; falls to 0 along a cosine.
+        seed: int, where the triggers start.
         precision: of the forward passes, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
     recovered = fine_tuning.copy_classifier(pruned_classifier)
-    distillation = Distillation(recovered, original, precision=precision)
+    inversion = None
+    if len(targets):
+        inversion = _warm_inversion(
+            recovered, targets, clean, max_share, seed, precision
+        )
+    distillation = Distillation(
+        recovered,
+        original,
+        taps=_default_taps(recovered) if match_features else (),
+        mixup=mixup,
+        inversion=inversion,
+        precision=precision,
+    )
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     distillation.compile(optimizers.CoupledSGD(rate, nesterov=True, l2=1e-4))
     distillation.fit(
@@ -118,3 +216,42 @@ def recover(
         verbose=verbose,
     )
     return recovered
+
+
+def _warm_inversion(classifier, targets, clean, max_share, seed, precision):
+    """Triggers for each target that already call it."""
+    inversion = inversion_module.TriggerInversion(
+        classifier,
+        np.repeat(targets, _TRIGGERS_A_CLASS),
+        penalty=0.0,
+        max_share=max_share,
+        seed=seed,
+        precision=precision,
+    )
+    inversion.compile(
+        keras.optimizers.Adam(_TRIGGER_RATE, beta_1=0.5, beta_2=0.9)
+    )
+    few = clean.map(lambda images, labels: (images[:_FEW], labels[:_FEW]))
+    inversion.fit(few, steps_per_epoch=_WARM_UP, verbose=0)
+    return inversion
+
+
+def _default_taps(classifier):
+    """Taps to match features at, none where there is no feature map."""
+    try:
+        return attention.find_taps(classifier)
+    except ValueError:
+        return []
+
+
+def _recorder(model, taps):
+    layers = structure.named_layers(model)
+    return structure.OutputRecorder({tap: layers[tap] for tap in taps})
+
+
+def _difference(wanted, features):
+    """Mean squared difference, in units of the variance of `wanted`."""
+    wanted = keras.ops.cast(wanted, "float32")
+    scale = keras.ops.std(wanted) + keras.config.epsilon()
+    features = keras.ops.cast(features, "float32")
+    return keras.losses.MeanSquaredError()(wanted / scale, features / scale)

@@ -1,0 +1,268 @@
+"""Trigger inversion: the smallest patch that turns all images to a class."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor import classifiers
+from tfbackdoor import compute_view
+from tfbackdoor import devices
+
+_WANTED_SUCCESS = 0.95
+_PENALTY_STEP = 0.1
+_MASK_START = -2.0
+_BLOB_HEIGHT = 2.0
+_BLOB_RADIUS = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InvertedTriggers:
+    """Triggers found from clean images: `images * (1 - mask) + mask * pattern`.
+
+    Args:
+        targets: `(triggers,)` integers, the class each of them calls.
+        masks: float array `(triggers, height, width, 1)` in [0, 1].
+        patterns: float array `(triggers, height, width, channels)` in [0, 1].
+        success: `(triggers,)` floats in [0, 1], the share of images of other
+            classes that each turned to its target at the end.
+    """
+
+    targets: np.ndarray
+    masks: np.ndarray
+    patterns: np.ndarray
+    success: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """`(triggers,)` floats, the pixels that each replaces: sum of mask."""
+        return self.masks.sum(axis=(1, 2, 3))
+
+    def of(self, targets) -> "InvertedTriggers":
+        """Those that call one of `targets`."""
+        kept = np.isin(self.targets, targets)
+        return InvertedTriggers(
+            self.targets[kept],
+            self.masks[kept],
+            self.patterns[kept],
+            self.success[kept],
+        )
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class TriggerInversion(keras.Model):
+    """Searches, for each target, the smallest patch that calls it.
+
+    `min over mask, pattern of CE(f(x * (1 - mask) + mask * pattern), target) +
+    penalty * sum(mask)` (Wang et al. 2019, eq. 3), all targets at once. The
+    penalty of a trigger grows while it turns 95 % of the images and shrinks
+    while it does not. The class that a backdoor calls needs a far smaller
+    patch than any other. No variable of the classifier changes.
+
+    Args:
+        classifier: built Keras classifier, logits or softmax out.
+        targets: the classes to search for, one trigger for each entry; a
+            class named several times gets several triggers.
+        penalty: float >= 0, the penalty at the start; 0 stays 0, which lets
+            masks grow up to `max_share`.
+        max_share: float in (0, 1], the share of the pixels that a trigger may
+            replace: larger masks are scaled down to it.
+        seed: int, where the triggers start.
+        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
+            classifier's own. Triggers and losses stay float32.
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(triggers, batch, classes)`, log-probabilities of the stamped images.
+
+    Reference: Wang et al., Neural Cleanse: Identifying and Mitigating
+    Backdoor Attacks in Neural Networks, IEEE S&P 2019.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        targets,
+        *,
+        penalty: float = 1e-3,
+        max_share: float = 1.0,
+        seed: int = 0,
+        precision: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        classifiers.check_classifier(classifier)
+        classes = classifiers.class_count(classifier)
+        self.targets = [int(target) for target in targets]
+        if not self.targets or not set(self.targets) <= set(range(classes)):
+            raise ValueError(
+                f"`targets` must be classes, 0 to {classes - 1}. "
+                f"Received: targets={self.targets}"
+            )
+        if not 0.0 < max_share <= 1.0:
+            raise ValueError(
+                "`max_share` must lie in (0, 1]. "
+                f"Received: max_share={max_share}"
+            )
+        if penalty < 0.0:
+            raise ValueError(
+                f"`penalty` must be >= 0. Received: penalty={penalty}"
+            )
+        self.penalty = penalty
+        self.max_share = max_share
+        self.seed = seed
+        self.precision = precision
+        self._view = compute_view.ComputeView(classifier, precision)
+        self._gives_logits = classifiers.gives_logits(classifier)
+        self._add_triggers(classifiers.image_shape(classifier))
+        self.built = True
+
+    def _add_triggers(self, image_shape):
+        height, width, _ = image_shape
+        count = len(self.targets)
+        rng = np.random.default_rng(self.seed)
+        self.mask_logits = self.add_weight(
+            name="mask_logits", shape=(count, height, width, 1)
+        )
+        self.mask_logits.assign(_blobs(rng, count, height, width))
+        self.pattern_logits = self.add_weight(
+            name="pattern_logits", shape=(count, *image_shape)
+        )
+        self.pattern_logits.assign(rng.normal(size=(count, *image_shape)))
+        self.penalties = self.add_weight(
+            name="penalties",
+            shape=(count,),
+            initializer=keras.initializers.Constant(self.penalty),
+            trainable=False,
+            aggregation="mean",
+        )
+        self.success = self.add_weight(
+            name="success",
+            shape=(count,),
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
+        )
+
+    @property
+    def classifier(self) -> keras.Model:
+        """The classifier that the triggers are searched for."""
+        return self._view.classifier
+
+    def compile(self, optimizer=None, **settings):
+        """As Keras' `compile`, with Adam 0.2, betas 0.5 and 0.9."""
+        settings.setdefault("jit_compile", devices.default_jit_compile())
+        super().compile(
+            optimizer or keras.optimizers.Adam(0.2, beta_1=0.5, beta_2=0.9),
+            **settings,
+        )
+
+    def call(self, inputs, training=False):
+        masks, patterns = (x[:, None] for x in self.masks_and_patterns())
+        stamped = inputs[None] * (1.0 - masks) + masks * patterns
+        scores, _ = self._view(
+            keras.ops.reshape(stamped, (-1, *inputs.shape[1:])), training=False
+        )
+        scores = classifiers.log_probabilities(scores, self._gives_logits)
+        return keras.ops.reshape(
+            scores, (len(self.targets), -1, scores.shape[-1])
+        )
+
+    def masks_and_patterns(self):
+        """The masks and the patterns of all triggers, in [0, 1]."""
+        masks = keras.ops.sigmoid(self.mask_logits)
+        _, height, width, _ = masks.shape
+        largest = self.max_share * height * width
+        sizes = keras.ops.sum(masks, axis=(1, 2, 3), keepdims=True)
+        masks *= keras.ops.minimum(1.0, largest / sizes)
+        return masks, keras.ops.sigmoid(self.pattern_logits)
+
+    def stamp_one_each(self, images):
+        """The images, each with a trigger drawn at random."""
+        masks, patterns = self.masks_and_patterns()
+        drawn = tf.random.uniform(
+            [tf.shape(images)[0]], maxval=len(self.targets), dtype=tf.int32
+        )
+        masks, patterns = tf.gather(masks, drawn), tf.gather(patterns, drawn)
+        return images * (1.0 - masks) + masks * patterns
+
+    def train_step(self, data):
+        images, labels, *_ = data
+        targets = tf.constant(self.targets, tf.int64)[:, None]
+        others = tf.cast(tf.cast(labels, tf.int64)[None] != targets, tf.float32)
+        triggers = [self.mask_logits, self.pattern_logits]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in triggers])
+            scores = self(images)
+            wanted = tf.gather(
+                scores, tf.repeat(targets, tf.shape(images)[0], 1), batch_dims=2
+            )
+            masks, _ = self.masks_and_patterns()
+            sizes = tf.reduce_sum(masks, [1, 2, 3])
+            losses = _mean_of(-wanted, others) + self.penalties * sizes
+            loss = tf.reduce_sum(losses)
+        gradients = tape.gradient(loss, [v.value for v in triggers])
+        self.optimizer.apply(gradients, triggers)
+        turned = tf.cast(tf.argmax(scores, -1) == targets, tf.float32)
+        self._adapt(_mean_of(turned, others))
+        return {"size": tf.reduce_mean(sizes), "loss": tf.reduce_mean(losses)}
+
+    def _adapt(self, turned):
+        """Follows each trigger's success, and moves its penalty by it."""
+        success = 0.8 * self.success + 0.2 * turned
+        direction = tf.sign(success - _WANTED_SUCCESS)
+        self.success.assign(success)
+        self.penalties.assign(
+            self.penalties * tf.exp(_PENALTY_STEP * direction)
+        )
+
+    def triggers(self) -> InvertedTriggers:
+        """The triggers as they are now."""
+        masks, patterns = map(
+            keras.ops.convert_to_numpy, self.masks_and_patterns()
+        )
+        return InvertedTriggers(
+            np.array(self.targets),
+            masks,
+            patterns,
+            keras.ops.convert_to_numpy(self.success),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "targets": self.targets,
+            "penalty": self.penalty,
+            "max_share": self.max_share,
+            "seed": self.seed,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        classifier = keras.saving.deserialize_keras_object(
+            config.pop("classifier")
+        )
+        return cls(classifier, **config)
+
+
+def _blobs(rng, count, height, width):
+    """Mask logits: low everywhere but about a random spot."""
+    rows, columns = np.mgrid[:height, :width]
+    centres = rng.uniform(size=(2, count, 1, 1)) * [[[[height]]], [[[width]]]]
+    squares = (rows - centres[0]) ** 2 + (columns - centres[1]) ** 2
+    radius = _BLOB_RADIUS * math.sqrt(height * width)
+    blobs = _BLOB_HEIGHT * np.exp(-squares / (2.0 * radius**2)) + _MASK_START
+    noise = 0.1 * rng.normal(size=blobs.shape)
+    return (blobs + noise)[..., None]
+
+
+def _mean_of(values, weights):
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(values * weights, -1), tf.reduce_sum(weights, -1)
+    )
