@@ -6,6 +6,7 @@ from tfbackdoor.attacks.poisoning import poison
 from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.augmentation import augment
+from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
@@ -30,9 +31,11 @@ from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed
+from tfbackdoor.evaluation import AccuracyLoss
 from tfbackdoor.evaluation import BackdoorScores
 from tfbackdoor.evaluation import Rate
 from tfbackdoor.evaluation import Scores
+from tfbackdoor.evaluation import accuracy_loss
 from tfbackdoor.evaluation import defence_effectiveness
 from tfbackdoor.evaluation import evaluate
 from tfbackdoor.evaluation import scores_table
@@ -41,6 +44,8 @@ from tfbackdoor.figures import plot_attention
 from tfbackdoor.figures import plot_curve
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
+from tfbackdoor.inversion import InvertedTriggers
+from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
 from tfbackdoor.models.pytorch import load_pytorch_weights
@@ -48,16 +53,22 @@ from tfbackdoor.models.resnet import resnet18
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
+from tfbackdoor.purify import purify
 from tfbackdoor.report import Report
 from tfbackdoor.report import suspicious_neurons
 from tfbackdoor.sampling import count_classes
 from tfbackdoor.sampling import in_memory
 from tfbackdoor.sampling import split_images
 from tfbackdoor.sampling import training_batches
+from tfbackdoor.scanning import Scan
+from tfbackdoor.scanning import scan
 from tfbackdoor.training import ClassifierTraining
 from tfbackdoor.training import StopOnNaN
+from tfbackdoor.value_range import ValueRange
+from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "AccuracyLoss",
     "AdversarialNeuronPruning",
     "AttentionTransfer",
     "BackdoorScores",
@@ -66,18 +77,24 @@ __all__ = [
     "CurvePoint",
     "Distillation",
     "FusedBatchNormalization",
+    "InvertedTriggers",
     "NeuralAttentionDistillation",
     "NeuronMask",
     "Poisoning",
     "Rate",
     "Report",
+    "Scan",
     "Scores",
     "StopOnNaN",
     "Trigger",
+    "TriggerInversion",
+    "ValueRange",
+    "accuracy_loss",
     "attention_map",
     "attention_maps",
     "augment",
     "check_images",
+    "choose_epsilon",
     "choose_threshold",
     "class_count",
     "copy_classifier",
@@ -88,6 +105,7 @@ __all__ = [
     "export_classifier",
     "find_neurons",
     "find_taps",
+    "find_value_range",
     "fine_tune",
     "from_arrays",
     "image_shape",
@@ -104,10 +122,12 @@ __all__ = [
     "poison",
     "prune_neurons",
     "pruning_curve",
+    "purify",
     "read_arrays",
     "recover",
     "resnet18",
     "save_masks",
+    "scan",
     "scores_table",
     "set_seed",
     "split_images",

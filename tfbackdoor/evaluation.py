@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import compute_view
@@ -72,19 +73,75 @@ class Scores:
         attack_success: triggered images given the attacker's label, without
             images that have this label anyway.
         robust_accuracy: the same triggered images given their true label.
+        correct: bool array `(images,)`, which clean images were answered
+            right, to compare classifiers image by image.
     """
 
     clean_accuracy: Rate
     non_target_accuracy: Rate | None = None
     attack_success: Rate | None = None
     robust_accuracy: Rate | None = None
+    correct: np.ndarray | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+
+    @property
+    def rates(self) -> dict[str, Rate | None]:
+        """The four rates by name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "correct"
+        }
 
     def to_json(self) -> dict:
         """Nested dict of shares, 95 % intervals and counts."""
-        return {
-            field.name: _rate_to_json(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-        }
+        return {name: _rate_to_json(rate) for name, rate in self.rates.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyLoss:
+    """What clean accuracy a change of a classifier costs, image by image.
+
+    Args:
+        lost: int, images that were right before and are wrong after.
+        won: int, images that were wrong before and are right after.
+        total: int, number of images.
+    """
+
+    lost: int
+    won: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share of images lost less the share won."""
+        return (self.lost - self.won) / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of paired proportions (Bonett & Price 2012)."""
+        lost = (self.lost + 1) / (self.total + 2)
+        won = (self.won + 1) / (self.total + 2)
+        spread = _Z_95 * math.sqrt(
+            (lost + won - (lost - won) ** 2) / (self.total + 2)
+        )
+        return lost - won - spread, lost - won + spread
+
+    def __str__(self):
+        low, high = self.interval
+        return (
+            f"{100 * self.value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+        )
+
+
+def accuracy_loss(before: Scores, after: Scores) -> AccuracyLoss:
+    """The loss from `before` to `after`, both of the same images in order."""
+    return AccuracyLoss(
+        lost=int((before.correct & ~after.correct).sum()),
+        won=int((after.correct & ~before.correct).sum()),
+        total=len(before.correct),
+    )
 
 
 def evaluate(
@@ -211,16 +268,20 @@ class BatchCounter:
         """
         if self._count_batch is None:
             self._count_batch = self._compile(batches.element_spec)
-        totals = collections.Counter()
+        totals, answers = collections.Counter(), []
         values = [tf.convert_to_tensor(value) for value in values]
         for images, labels, *_ in batches:
-            counts = self._count_batch(
+            counts, correct = self._count_batch(
                 images, tf.cast(labels, tf.int64), values
             )
+            answers.append(correct.numpy())
             totals.update({name: int(n) for name, n in counts.items()})
             if margin and _margin(_to_scores(totals)) <= margin:
                 break
-        return _to_scores(totals)
+        return dataclasses.replace(
+            _to_scores(totals),
+            correct=np.concatenate(answers or [np.zeros(0, bool)]),
+        )
 
     def _compile(self, element_spec):
         image_spec, label_spec, *_ = element_spec
@@ -241,7 +302,7 @@ class BatchCounter:
             "correct": _count_true(correct),
         }
         if self._poisoning is None:
-            return counts
+            return counts, correct
         attacked = self._poisoning.attacked_labels(labels)
         eligible = attacked != labels
         # Some of TensorFlow's fused kernels fail on a batch of no images.
@@ -251,12 +312,13 @@ class BatchCounter:
         attacked, labels, counted = (
             tf.boolean_mask(x, scored) for x in (attacked, labels, eligible)
         )
-        return counts | {
+        counts |= {
             "eligible": _count_true(eligible),
             "correct_eligible": _count_true(correct & eligible),
             "attacked": _count_true((predictions == attacked) & counted),
             "robust": _count_true((predictions == labels) & counted),
         }
+        return counts, correct
 
     def _predict(self, images, values):
         scores, _ = self._view(
@@ -287,7 +349,7 @@ def _to_scores(totals):
 def _margin(scores):
     """Half the width of the widest interval among `scores`."""
     intervals = [
-        rate.interval for rate in vars(scores).values() if rate is not None
+        rate.interval for rate in scores.rates.values() if rate is not None
     ]
     return max(high - low for low, high in intervals) / 2.0
 

@@ -153,7 +153,10 @@ def pruning_curve(
 
 
 def choose_threshold(
-    curve: Sequence[CurvePoint], *, max_accuracy_drop: float = 0.03
+    curve: Sequence[CurvePoint],
+    *,
+    max_accuracy_drop: float = 0.03,
+    confident: bool = False,
 ) -> CurvePoint:
     """The strongest pruning that clean accuracy can afford.
 
@@ -164,6 +167,8 @@ def choose_threshold(
         curve: of `pruning_curve` on clean images held out from the learning
             of the masks.
         max_accuracy_drop: float in [0, 1].
+        confident: bool, whether the whole 95 % interval of the loss, image by
+            image, must stay within `max_accuracy_drop`, or the loss itself.
 
     Returns:
         The last point before accuracy falls below the budget; the unpruned
@@ -174,10 +179,17 @@ def choose_threshold(
             "`max_accuracy_drop` must lie in [0, 1]. "
             f"Received: max_accuracy_drop={max_accuracy_drop}"
         )
-    floor = curve[0].scores.clean_accuracy.value - max_accuracy_drop
-    chosen = curve[0]
-    for point in curve:
-        if point.scores.clean_accuracy.value < floor:
+    unpruned = chosen = curve[0]
+    for point in curve[1:]:
+        if confident:
+            loss = evaluation.accuracy_loss(unpruned.scores, point.scores)
+            drop = loss.interval[1] if point.pruned else 0.0
+        else:
+            drop = (
+                unpruned.scores.clean_accuracy.value
+                - point.scores.clean_accuracy.value
+            )
+        if drop > max_accuracy_drop:
             break
         chosen = point
     return chosen
