@@ -5,7 +5,16 @@ import pathlib
 import setuptools
 
 _ROOT = pathlib.Path(__file__).parent
-_LAUNCHERS = ("quickstart", "train", "anp", "nad", "evaluate", "convert")
+_LAUNCHERS = (
+    "quickstart",
+    "purify",
+    "scan",
+    "train",
+    "anp",
+    "nad",
+    "evaluate",
+    "convert",
+)
 
 setuptools.setup(
     name="tfbackdoor",

@@ -32,8 +32,8 @@ def load_classifier():
     return tfbackdoor.load_classifier(FLAGS.classifier)
 
 
-def load_clean(classifier, held_out: float):
-    """The clean images: a part to optimise on, a part to judge on."""
+def load_clean_images(classifier):
+    """The defender's clean images, in memory."""
     import tfbackdoor
 
     _, clean = tfbackdoor.split_images(
@@ -43,8 +43,17 @@ def load_clean(classifier, held_out: float):
     )
     clean = tfbackdoor.in_memory(clean)
     tfbackdoor.check_images(classifier, clean.batch(256))
+    return clean
+
+
+def load_clean(classifier, held_out: float):
+    """The clean images: a part to optimise on, a part to judge on."""
+    import tfbackdoor
+
     optimise, judge = tfbackdoor.split_images(
-        clean, [1.0 - held_out, held_out], seed=FLAGS.seed
+        load_clean_images(classifier),
+        [1.0 - held_out, held_out],
+        seed=FLAGS.seed,
     )
     print(
         f"Clean images: {len(optimise)} to optimise on, {len(judge)} to judge "

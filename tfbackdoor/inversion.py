@@ -194,6 +194,10 @@ class TriggerInversion(keras.Model):
         images, labels, *_ = data
         targets = tf.constant(self.targets, tf.int64)[:, None]
         others = tf.cast(tf.cast(labels, tf.int64)[None] != targets, tf.float32)
+        # Of each trigger's images on all replicas; gradients are added up.
+        shares = tf.math.divide_no_nan(
+            others, _over_replicas(tf.reduce_sum(others, 1))[:, None]
+        )
         triggers = [self.mask_logits, self.pattern_logits]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in triggers])
@@ -203,13 +207,17 @@ class TriggerInversion(keras.Model):
             )
             masks, _ = self.masks_and_patterns()
             sizes = tf.reduce_sum(masks, [1, 2, 3])
-            losses = _mean_of(-wanted, others) + self.penalties * sizes
-            loss = tf.reduce_sum(losses)
-        gradients = tape.gradient(loss, [v.value for v in triggers])
+            losses = self.penalties * sizes / _replicas() - tf.reduce_sum(
+                wanted * shares, 1
+            )
+        gradients = tape.gradient(losses, [v.value for v in triggers])
         self.optimizer.apply(gradients, triggers)
         turned = tf.cast(tf.argmax(scores, -1) == targets, tf.float32)
-        self._adapt(_mean_of(turned, others))
-        return {"size": tf.reduce_mean(sizes), "loss": tf.reduce_mean(losses)}
+        self._adapt(_over_replicas(tf.reduce_sum(turned * shares, 1)))
+        return {
+            "size": tf.reduce_mean(sizes),
+            "loss": tf.reduce_mean(_over_replicas(losses)),
+        }
 
     def _adapt(self, turned):
         """Follows each trigger's success, and moves its penalty by it."""
@@ -262,7 +270,12 @@ def _blobs(rng, count, height, width):
     return (blobs + noise)[..., None]
 
 
-def _mean_of(values, weights):
-    return tf.math.divide_no_nan(
-        tf.reduce_sum(values * weights, -1), tf.reduce_sum(weights, -1)
-    )
+def _replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _over_replicas(values):
+    """The sum of what the replicas hold."""
+    if _replicas() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce("sum", values)

@@ -1,0 +1,145 @@
+import json
+import math
+
+import keras
+import numpy as np
+import planted
+import pytest
+import specimens
+
+import tfbackdoor
+from tfbackdoor import calibration
+
+_FAST = {
+    "scan_steps": 150,
+    "iterations": 20,
+    "recovery_steps": 150,
+    "recovery_rate": 0.05,
+    "padding": 0,
+    "precision": "float32",
+    "verbose": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def purified():
+    return tfbackdoor.purify(
+        planted.classifier(),
+        planted.images(120),
+        test=planted.images(120, seed=1),
+        poisoning=planted.attack(),
+        **_FAST,
+    )
+
+
+def test_the_planted_backdoor_is_removed(purified):
+    classifier, report = purified
+    images = planted.images(240, seed=2)
+    before = tfbackdoor.evaluate(planted.classifier(), images, planted.attack())
+    after = tfbackdoor.evaluate(classifier, images, planted.attack())
+    assert before.attack_success.value == 1.0
+    assert after.attack_success.value <= 0.1
+    assert before.clean_accuracy.value - after.clean_accuracy.value <= 0.03
+    assert "the target is class 3" in report.verdict
+
+
+def test_report_holds_what_was_measured(purified, tmp_path):
+    classifier, report = purified
+    report.save(tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    scores = tfbackdoor.evaluate(
+        classifier, planted.images(120, seed=1), planted.attack()
+    )
+    assert content["test_scores"]["purified"] == scores.to_json()
+    assert content["scores"]["purified"]["clean_accuracy"]["images"] == 24
+    assert content["settings"]["epsilon"] > 0.0
+    assert content["target_scores"]["suspected"] == planted.TARGET
+    assert not content["oracle"]
+
+
+def test_the_classifier_given_is_not_changed():
+    classifier = planted.classifier(255.0)
+    before = classifier.get_weights()
+    purified, report = tfbackdoor.purify(
+        classifier, planted.images(120), **_FAST
+    )
+    for old, new in zip(before, classifier.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    # It takes images as the classifier does, and is as plain.
+    assert report.settings["value_range"] == "[0, 255]"
+    assert [type(layer) for layer in purified.layers] == [
+        type(layer) for layer in classifier.layers
+    ]
+    images, labels = next(iter(planted.images(60).batch(60)))
+    right = np.argmax(purified(images * 255.0), 1) == labels.numpy()
+    assert right.mean() > 0.95
+    assert report.scores["before"].attack_success is None
+
+
+def test_a_clean_verdict_leaves_the_classifier_alone(monkeypatch):
+    monkeypatch.setattr("tfbackdoor.scanning._verdict", lambda _: "clean")
+    classifier = planted.classifier()
+    purified, report = tfbackdoor.purify(
+        classifier, planted.images(60), **_FAST
+    )
+    for old, new in zip(classifier.get_weights(), purified.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    assert report.chosen is None and not report.curve
+    assert "left as it is" in report.verdict
+
+
+def test_a_choice_by_attack_success_is_an_oracle():
+    _, report = tfbackdoor.purify(
+        planted.classifier(),
+        planted.images(60),
+        oracle=planted.attack(),
+        **(_FAST | {"recovery_steps": 0}),
+    )
+    assert report.oracle
+    assert report.to_json()["chosen_because"].startswith("Oracle: ")
+
+
+def test_images_that_look_triggered_are_noticed():
+    attack = planted.attack()
+    clean = planted.images(120).map(
+        lambda image, label: (attack.trigger(image), label)
+    )
+    half = planted.images(120).concatenate(clean)
+    _, report = tfbackdoor.purify(
+        planted.classifier(),
+        half,
+        **(_FAST | {"iterations": 1, "recovery_steps": 1}),
+    )
+    assert any("carry the trigger" in text for text in report.warnings)
+    assert any("hardly moved" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("images", "settings", "error", "message"),
+    [
+        (planted.images(12), {}, ValueError, "at least 20 images"),
+        (planted.images(60), {"epsilonn": 1}, TypeError, "epsilonn"),
+    ],
+)
+def test_bad_input_is_refused(images, settings, error, message):
+    with pytest.raises(error, match=message):
+        tfbackdoor.purify(planted.classifier(), images, **settings)
+
+
+def test_chosen_epsilon_brings_the_loss_that_was_asked_for():
+    classifier = specimens.build("functional")
+    images, _ = specimens.batch(64)
+    labels = np.argmax(classifier(images), axis=1)
+    batches = tfbackdoor.training_batches(
+        tfbackdoor.from_arrays(images, labels), 32, replacement=True
+    )
+
+    def loss(epsilon):
+        probe = tfbackdoor.AdversarialNeuronPruning(classifier, epsilon=epsilon)
+        probe.compile(keras.optimizers.SGD(0.0))
+        history = probe.fit(batches, steps_per_epoch=4, verbose=0).history
+        return history["perturbed_loss"][-1]
+
+    epsilon = calibration.choose_epsilon(classifier, batches)
+    wanted = 2.0 * math.log(4)
+    assert loss(epsilon / 1.5) < wanted < loss(epsilon * 1.5)
