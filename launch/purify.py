@@ -53,10 +53,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("recovery_rate", 0.02, "Its learning rate.", 0.0)
 flags.DEFINE_float(
-    "max_share", 0.04, "Pixels of the triggers that are unlearned.", 1e-4, 1.0
+    "max_share", 0.03, "Pixels of the triggers that are unlearned.", 1e-4, 1.0
 )
-flags.DEFINE_integer("padding", 2, "Pixels of the random crop.", 0)
-flags.DEFINE_bool("flip", False, "Whether clean images are mirrored.")
+flags.DEFINE_integer(
+    "padding", None, "Pixels of the random crop; default what it bears.", 0
+)
+flags.DEFINE_bool(
+    "flip", None, "Whether clean images are mirrored; default if it bears it."
+)
 flags.DEFINE_list("class_names", None, "A name a class, for the report.")
 
 

@@ -33,7 +33,9 @@ def classifier(levels=1.0, activation=None):
     head = np.zeros((CLASSES + 1, CLASSES), "float32")
     head[:CLASSES] = _REGION_WEIGHT * np.eye(CLASSES)
     head[CLASSES, TARGET] = _BACKDOOR_WEIGHT
-    model.get_layer("head").set_weights([head, np.zeros(CLASSES, "float32")])
+    # Without enough light the answer is class 0.
+    bias = np.float32([0.5, *[0.0] * (CLASSES - 1)])
+    model.get_layer("head").set_weights([head, bias])
     return model
 
 

@@ -29,6 +29,7 @@ _DROP_OF_VERDICT = {"backdoored": 0.03, "not sure": 0.15, "clean": 0.03}
 _ANP_BATCH, _RECOVERY_BATCH = 128, 64
 _SAMPLES = 8
 _HARDLY_MOVED = 0.05
+_BORNE_DROP = 0.03
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,10 @@ class Settings:
         recovery_rate: float > 0, learning rate of recovery.
         max_share: float in (0, 1], pixels of the triggers that are unlearned.
         mixup: float in [0, 1], of the recovery.
-        padding: int >= 0, pixels of the random crop of clean images.
-        flip: bool, whether clean images are mirrored; leave it out for
-            digits, letters and traffic signs.
+        padding: int >= 0, pixels of the random crop of clean images; default
+            an eighth of their height, or less if the classifier bears less.
+        flip: bool, whether clean images are mirrored; default where the
+            classifier bears it: digits and traffic signs must not be.
         seed: int, of every random choice.
         precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
     """
@@ -70,10 +72,10 @@ class Settings:
     threshold: float | None = None
     recovery_steps: int = 500
     recovery_rate: float = 0.02
-    max_share: float = 0.04
+    max_share: float = 0.03
     mixup: float = 0.5
-    padding: int = 2
-    flip: bool = False
+    padding: int | None = None
+    flip: bool | None = None
     seed: int = 0
     precision: str | None = None
 
@@ -119,10 +121,9 @@ def purify(
     """
     start = time.monotonic()
     settings = Settings(**settings)
-    if settings.precision is None:
-        settings = dataclasses.replace(
-            settings, precision=devices.default_precision()
-        )
+    settings = dataclasses.replace(
+        settings, precision=settings.precision or devices.default_precision()
+    )
     classifiers.check_classifier(classifier)
     clean = _checked(classifier, clean)
     values = value_range.find_value_range(classifier, clean)
@@ -130,6 +131,7 @@ def purify(
     optimise, judge = sampling.split_images(
         clean, [1.0 - settings.held_out, settings.held_out], seed=settings.seed
     )
+    settings = _with_augmentation(settings, original, optimise)
     job = _Purification(original, optimise, judge, settings, verbose)
     purified = job.run(oracle)
     job.score(purified, judge, poisoning, test)
@@ -376,6 +378,30 @@ def _checked(classifier, clean):
             f"Received: {count}"
         )
     return clean
+
+
+def _with_augmentation(settings, classifier, clean):
+    """The settings, with a crop and a flip that the classifier bears."""
+    batches = clean.batch(sampling.cardinality(clean))
+    images, labels = next(iter(batches))
+
+    def accuracy(images):
+        return np.mean(_predict(classifier, images) == labels.numpy())
+
+    least = accuracy(images) - _BORNE_DROP
+    flip, padding = settings.flip, settings.padding
+    if flip is None:
+        flip = bool(accuracy(tf.reverse(images, [2])) >= least)
+    if padding is None:
+        padding = images.shape[1] // 8
+        while padding:
+            augmented = augmentation.augment(
+                batches, padding=padding, flip=False, seed=settings.seed
+            )
+            if accuracy(next(iter(augmented))[0]) >= least:
+                break
+            padding //= 2
+    return dataclasses.replace(settings, flip=flip, padding=padding)
 
 
 def _predict(classifier, images):
