@@ -14,6 +14,7 @@ from tfbackdoor import devices
 _WANTED_SUCCESS = 0.95
 _PENALTY_STEP = 0.1
 _MASK_START = -2.0
+_LEAST_SHARE = 1e-3
 _BLOB_HEIGHT = 2.0
 _BLOB_RADIUS = 0.1
 
@@ -148,6 +149,22 @@ class TriggerInversion(keras.Model):
             aggregation="mean",
         )
 
+    def start_from(self, triggers: InvertedTriggers) -> None:
+        """Puts triggers in place of the first ones, for the same targets."""
+        count = len(triggers.targets)
+        if triggers.targets.tolist() != self.targets[:count]:
+            raise ValueError(
+                "`triggers` must be for the first targets, "
+                f"{self.targets[:count]}. Received: {triggers.targets.tolist()}"
+            )
+        for variable, values in (
+            (self.mask_logits, triggers.masks),
+            (self.pattern_logits, triggers.patterns),
+        ):
+            start = variable.numpy()
+            start[:count] = _logits(values)
+            variable.assign(start)
+
     @property
     def classifier(self) -> keras.Model:
         """The classifier that the triggers are searched for."""
@@ -268,6 +285,11 @@ def _blobs(rng, count, height, width):
     blobs = _BLOB_HEIGHT * np.exp(-squares / (2.0 * radius**2)) + _MASK_START
     noise = 0.1 * rng.normal(size=blobs.shape)
     return (blobs + noise)[..., None]
+
+
+def _logits(shares):
+    shares = np.clip(shares, _LEAST_SHARE, 1.0 - _LEAST_SHARE)
+    return np.log(shares) - np.log1p(-shares)
 
 
 def _replicas():

@@ -178,7 +178,7 @@ class _Purification:
             self.original,
             self._batches(_RECOVERY_BATCH),
             self.pruned,
-            targets=self.scan.suspects,
+            triggers=self.scan.triggers.of(self.scan.suspects),
             max_share=settings.max_share,
             mixup=settings.mixup,
             steps=settings.recovery_steps,

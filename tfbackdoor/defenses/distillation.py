@@ -155,8 +155,8 @@ def recover(
     clean: tf.data.Dataset,
     pruned: dict[str, np.ndarray],
     *,
-    targets=(),
-    max_share: float = 0.02,
+    triggers: inversion_module.InvertedTriggers | None = None,
+    max_share: float = 0.03,
     match_features: bool = True,
     mixup: float = 0.5,
     steps: int = 500,
@@ -171,15 +171,15 @@ def recover(
     clean images, where it answers well; without a trigger among them it
     cannot teach the backdoor, and the pruned neurons stay at zero. For the
     classes that a backdoor may call, patches that call them are searched all
-    the while and unlearned.
+    the while, from those given and from random ones, and unlearned.
 
     Args:
         pruned_classifier: what `prune_neurons` left; it is not changed.
         original: the classifier before pruning; it is not changed.
         clean: endless batched data set of clean `(images, labels)` in [0, 1].
         pruned: the pruned neurons, as `prune_neurons` gives them.
-        targets: classes whose triggers are unlearned, such as
-            `Scan.suspects`; default none.
+        triggers: what calls the classes that a backdoor may call, such as
+            `scan.triggers.of(scan.suspects)`; default none.
         max_share: float in (0, 1], pixels that such a trigger may replace.
         match_features: bool, whether the teacher's feature maps are matched
             at `find_taps`, or its scores alone.
@@ -192,9 +192,9 @@ def recover(
     """
     recovered = fine_tuning.copy_classifier(pruned_classifier)
     inversion = None
-    if len(targets):
+    if triggers is not None and len(triggers.targets):
         inversion = _warm_inversion(
-            recovered, targets, clean, max_share, seed, precision
+            recovered, triggers, clean, max_share, seed, precision
         )
     distillation = Distillation(
         recovered,
@@ -218,16 +218,17 @@ def recover(
     return recovered
 
 
-def _warm_inversion(classifier, targets, clean, max_share, seed, precision):
-    """Triggers for each target that already call it."""
+def _warm_inversion(classifier, triggers, clean, max_share, seed, precision):
+    """The triggers and random ones for each target, that already call it."""
     inversion = inversion_module.TriggerInversion(
         classifier,
-        np.repeat(targets, _TRIGGERS_A_CLASS),
+        np.tile(triggers.targets, _TRIGGERS_A_CLASS),
         penalty=0.0,
         max_share=max_share,
         seed=seed,
         precision=precision,
     )
+    inversion.start_from(triggers)
     inversion.compile(
         keras.optimizers.Adam(_TRIGGER_RATE, beta_1=0.5, beta_2=0.9)
     )
