@@ -161,6 +161,7 @@ def recover(
     mixup: float = 0.5,
     steps: int = 500,
     learning_rate: float = 0.02,
+    optimizer: keras.optimizers.Optimizer | None = None,
     seed: int = 0,
     precision: str | None = None,
     verbose="auto",
@@ -186,6 +187,8 @@ def recover(
         mixup: float in [0, 1], see `Distillation`.
         steps: int > 0, batches.
         learning_rate: float > 0 at the start; falls to 0 along a cosine.
+        optimizer: in place of SGD at that rate with Nesterov momentum 0.9 and
+            weight decay 1e-4.
         seed: int, where the triggers start.
         precision: of the forward passes, see `ClassifierTraining`.
         verbose: Keras' verbosity.
@@ -204,8 +207,10 @@ def recover(
         inversion=inversion,
         precision=precision,
     )
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    distillation.compile(optimizers.CoupledSGD(rate, nesterov=True, l2=1e-4))
+    if optimizer is None:
+        rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        optimizer = optimizers.CoupledSGD(rate, nesterov=True, l2=1e-4)
+    distillation.compile(optimizer)
     distillation.fit(
         clean,
         steps_per_epoch=steps,
