@@ -7,6 +7,7 @@ import sys
 
 import keras
 import numpy as np
+import planted
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -85,6 +86,54 @@ def test_defences_write_a_purified_classifier(
     assert after["attack_success"]["images"] == 491
     assert "before" in result.stdout and "[" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def planted_flags(tmp_path):
+    """Flags of a backdoored classifier and its clean images."""
+    planted.classifier().save(tmp_path / "classifier.keras")
+    planted.attack().save(tmp_path)
+    arrays = {}
+    for seed, split in enumerate(("train", "test")):
+        images, labels = next(iter(planted.images(120, seed).batch(120)))
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(tmp_path / "images.npz", **arrays)
+    return [
+        f"--classifier={tmp_path / 'classifier.keras'}",
+        f"--dataset={tmp_path / 'images.npz'}",
+        "--attacker_share=0",
+        "--clean_images=60",
+        f"--output={tmp_path / 'out'}",
+    ]
+
+
+def test_purify_writes_a_report_beside_the_classifier(planted_flags, tmp_path):
+    result = _launch("purify", "--smoke", "--always", *planted_flags)
+    assert result.returncode == 0, result.stderr
+    output = tmp_path / "out"
+    assert {path.name for path in output.iterdir()} == {
+        "classifier.keras",
+        "flags.json",
+        "neuron_masks.npz",
+        "report.html",
+        "report.json",
+        "saved_model",
+    }
+    report = json.loads((output / "report.json").read_text())
+    before = report["test_scores"]["before"]
+    assert before["attack_success"]["images"] == 100
+    assert before["attack_success"]["value"] == 1.0
+    assert report["verdict"] in result.stdout
+    assert result.stderr == ""
+
+
+def test_scan_scores_every_class(planted_flags, tmp_path):
+    result = _launch("scan", "--scan_steps=150", *planted_flags)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "out" / "scan.json").read_text())
+    assert found["suspected"] == planted.TARGET
+    assert len(found["anomalies"]) == planted.CLASSES
+    assert "Verdict: backdoored; the target is class 3" in result.stdout
 
 
 def test_evaluate_takes_a_flag_file(trained, tmp_path):
@@ -176,6 +225,11 @@ def _one_class(tmp_path):
             "anp",
             lambda t: [f"--classifier={_small(t)}", "--clean_images=99999"],
             "at most 1258 images",
+        ),
+        (
+            "purify",
+            lambda t: [f"--classifier={_small(t)}", "--clean_images=100"],
+            "accuracy above chance",
         ),
         (
             "train",
