@@ -36,7 +36,7 @@ flags.DEFINE_float(
     "max_accuracy_drop",
     None,
     "Held-out accuracy that pruning may cost, with 95 % confidence; default "
-    "0.03, 0.15 where the scan is not sure.",
+    "0.01, 0.15 where the scan is not sure.",
     0.0,
     1.0,
 )

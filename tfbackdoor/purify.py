@@ -25,7 +25,7 @@ from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import pruning
 
 _LEAST_CLEAN = 20
-_DROP_OF_VERDICT = {"backdoored": 0.03, "not sure": 0.15, "clean": 0.03}
+_DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
 _ANP_BATCH, _RECOVERY_BATCH = 128, 64
 _SAMPLES = 8
 _HARDLY_MOVED = 0.05
@@ -42,7 +42,7 @@ class Settings:
         held_out: float in (0, 1), share of the clean images that judges.
         max_accuracy_drop: float in [0, 1], what pruning may cost on the
             held-out images, with 95 % confidence; default 0.15 where the
-            scan is not sure, else 0.03.
+            scan is not sure, else 0.01.
         always: bool, whether a classifier that the scan finds clean is
             purified too.
         scan_steps: int > 0, batches of the scan.
