@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import planted
 import pytest
 import specimens
 import tensorflow as tf
@@ -104,3 +105,73 @@ def test_config_round_trip():
         distillation.classifier.count_params()
     )
     assert copy.teacher.count_params() == distillation.teacher.count_params()
+
+
+def test_features_are_matched_in_units_of_their_variance():
+    student, teacher = (specimens.build("functional") for _ in range(2))
+    conv = student.get_layer("conv3")
+    conv.bias.assign(conv.bias + 1.0)
+    images, labels = specimens.batch()
+
+    def loss(**settings):
+        distillation = tfbackdoor.Distillation(student, teacher, **settings)
+        distillation.compile(tfbackdoor.CoupledSGD(0.01))
+        return float(distillation.training_loss(images, labels, None)[0])
+
+    def features(classifier, training):
+        layers = [classifier.get_layer(n).output for n in ("bn", "half")]
+        tapped = keras.Model(classifier.input, layers)
+        return [x.numpy() for x in tapped(images, training=training)]
+
+    expected = sum(
+        np.mean((wanted - given) ** 2) / np.var(wanted)
+        for wanted, given in zip(
+            features(teacher, False), features(student, True)
+        )
+    )
+    matched = loss(taps=["bn", "half"]) - loss()
+    np.testing.assert_allclose(matched, expected, rtol=1e-3)
+
+
+def test_the_planted_backdoor_is_unlearned():
+    original = planted.classifier()
+    clean = planted.images(120)
+    found = tfbackdoor.scan(original, clean, steps=150, verbose=0)
+    batches = tfbackdoor.training_batches(clean, 64, replacement=True)
+
+    def attack_success(triggers):
+        recovered = tfbackdoor.recover(
+            original, original, batches, {}, triggers=triggers, verbose=0
+        )
+        scores = tfbackdoor.evaluate(
+            recovered, planted.images(120, seed=1), planted.attack()
+        )
+        assert scores.clean_accuracy.value >= 0.97
+        return scores.attack_success.value
+
+    # Nothing is unlearned where no trigger is given.
+    assert attack_success(None) == 1.0
+    assert attack_success(found.triggers.of(found.suspects)) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixup": 1.5}, r"`mixup` must lie in \[0, 1\]"),
+        ({"taps": ["nowhere"]}, "`taps` must be layers"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    models = (specimens.build("functional") for _ in range(2))
+    with pytest.raises(ValueError, match=message):
+        tfbackdoor.Distillation(*models, **settings)
+
+
+def test_an_inversion_of_another_model_is_refused():
+    student, teacher = (specimens.build("functional") for _ in range(2))
+    with pytest.raises(ValueError, match="triggers of the student"):
+        tfbackdoor.Distillation(
+            student,
+            teacher,
+            inversion=tfbackdoor.TriggerInversion(teacher, [1]),
+        )

@@ -147,3 +147,26 @@ def test_table_holds_every_rate_with_interval_and_count():
     assert before.count("95.0 % [88.8, 97.8] n=100") == 3
     after = next(line for line in table.splitlines() if "after" in line)
     assert "90.0 %" in after and after.count("unknown") == 2
+
+
+# Bonett & Price 2012: with p = (lost + 1) / (n + 2), q = (won + 1) / (n + 2)
+# the interval is p - q -+ 1.96 sqrt((p + q - (p - q)^2) / (n + 2)). Here p is
+# 0.08, q 0.02: 0.06 -+ 1.96 sqrt((0.1 - 0.0036) / 100).
+def test_accuracy_loss_is_counted_image_by_image():
+    before, after = np.ones(98, bool), np.ones(98, bool)
+    before[:1], after[1:8] = False, False
+    loss = tfbackdoor.accuracy_loss(
+        *(
+            tfbackdoor.Scores(tfbackdoor.Rate(int(x.sum()), 98), correct=x)
+            for x in (before, after)
+        )
+    )
+    assert (loss.lost, loss.won, loss.total) == (7, 1, 98)
+    assert loss.value == pytest.approx(6 / 98)
+    assert loss.interval == pytest.approx((-0.00085, 0.12085), abs=1e-5)
+
+
+def test_scores_say_which_images_were_answered_right():
+    scores = tfbackdoor.evaluate(_classifier(), _images([0, 1], [0, 2]))
+    np.testing.assert_array_equal(scores.correct, [True, False])
+    assert scores.to_json().keys() == scores.rates.keys()

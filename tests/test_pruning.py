@@ -192,6 +192,23 @@ def test_choice_is_the_last_threshold_before_the_budget_breaks(
     assert point.threshold == chosen
 
 
+def test_a_confident_choice_keeps_the_whole_interval_in_the_budget():
+    def point(step, lost):
+        correct = np.arange(400) >= lost
+        scores = tfbackdoor.Scores(
+            tfbackdoor.Rate(400 - lost, 400), correct=correct
+        )
+        return tfbackdoor.CurvePoint(step / 10, step, scores)
+
+    # 8 of 400 lost is 2 points, at most 3.5 with 95 % confidence; 4 is 1 point,
+    # at most 2.1.
+    curve = [point(step, lost) for step, lost in enumerate((0, 4, 8, 40))]
+    choose = tfbackdoor.choose_threshold
+    assert choose(curve, max_accuracy_drop=0.03).threshold == 0.2
+    confident = choose(curve, max_accuracy_drop=0.03, confident=True)
+    assert confident.threshold == 0.1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -205,6 +205,7 @@ class _Purification:
             self.pruned,
             triggers=self.scan.triggers.of(self.scan.suspects),
             max_share=settings.max_share,
+            match_features=True,
             mixup=settings.mixup,
             steps=settings.recovery_steps,
             learning_rate=settings.recovery_rate,

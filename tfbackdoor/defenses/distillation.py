@@ -82,6 +82,9 @@ class Distillation(training.ClassifierTraining):
                 f"Received: one of {inversion.classifier.name}"
             )
         self.taps = list(taps)
+        if self.taps:
+            for classifier in (student, teacher):
+                attention.check_taps(classifier, self.taps)
         self.mixup = mixup
         self.inversion = inversion
         self._teacher_view = compute_view.ComputeView(teacher, precision)
@@ -157,10 +160,10 @@ def recover(
     *,
     triggers: inversion_module.InvertedTriggers | None = None,
     max_share: float = 0.03,
-    match_features: bool = True,
-    mixup: float = 0.5,
-    steps: int = 500,
-    learning_rate: float = 0.02,
+    match_features: bool = False,
+    mixup: float = 0.0,
+    steps: int = 300,
+    learning_rate: float = 0.01,
     optimizer: keras.optimizers.Optimizer | None = None,
     seed: int = 0,
     precision: str | None = None,
