@@ -9,6 +9,7 @@ import specimens
 
 import tfbackdoor
 from tfbackdoor import calibration
+from tfbackdoor import sanity
 
 _FAST = {
     "scan_steps": 150,
@@ -145,3 +146,33 @@ def test_chosen_epsilon_brings_the_loss_that_was_asked_for():
     )
     wanted = math.log(4)
     assert loss(epsilon / 1.5) < wanted < loss(epsilon * 1.5)
+
+
+def test_augmentation_is_what_the_classifier_bears():
+    # A region is 10 pixels of a row-major image of 8 columns: mirrored or
+    # shifted, its light falls into other regions; a blank shift does nothing.
+    images = planted.images(60)
+    classifier = planted.classifier()
+    assert tfbackdoor.choose_augmentation(classifier, images) == (False, 0)
+    blind = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.GlobalMaxPooling2D(),
+            keras.layers.Dense(planted.CLASSES, name="head"),
+        ]
+    )
+    assert tfbackdoor.choose_augmentation(blind, images) == (True, 1)
+    kept = tfbackdoor.choose_augmentation(
+        classifier, images, flip=True, padding=3
+    )
+    assert kept == (True, 3)
+
+
+def test_a_purified_classifier_of_one_class_is_of_no_use():
+    purified = planted.classifier()
+    head = purified.get_layer("head")
+    head.bias.assign([0.0, 0.0, 99.0, 0.0, 0.0, 0.0])
+    (warning,) = sanity.warnings(
+        planted.classifier(), purified, planted.images(60), {}
+    )
+    assert "answers class 2 to all clean images" in warning

@@ -6,6 +6,7 @@ from tfbackdoor.attacks.poisoning import poison
 from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.augmentation import augment
+from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
@@ -94,6 +95,7 @@ __all__ = [
     "attention_maps",
     "augment",
     "check_images",
+    "choose_augmentation",
     "choose_epsilon",
     "choose_threshold",
     "class_count",

@@ -1,17 +1,22 @@
-"""Settings of ANP from the classifier and clean images alone."""
+"""Settings from the classifier and clean images alone."""
 
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import augmentation
 from tfbackdoor import classifiers
 from tfbackdoor import optimizers
+from tfbackdoor import sampling
 from tfbackdoor.defenses import anp
 
 _RANGE = (0.01, 1.0)
 _BISECTIONS = 6
 _BATCHES = 2
+_BORNE_DROP = 0.03
+_LARGEST_CROP = 8
 
 
 def choose_epsilon(
@@ -55,3 +60,51 @@ def choose_epsilon(
         else:  # Or not a number: far too much.
             high = probe.epsilon
     return round(math.sqrt(low * high), 3)
+
+
+def choose_augmentation(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    flip: bool | None = None,
+    padding: int | None = None,
+    seed: int = 0,
+) -> tuple[bool, int]:
+    """The mirroring and cropping that a classifier bears.
+
+    Borne is what costs at most 3 points of accuracy: a classifier of digits
+    or traffic signs does not bear mirroring.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        flip: bool to keep, or None to choose.
+        padding: int to keep, or None to choose: an eighth of the height, or
+            half of that and so on.
+        seed: int, of the crops.
+
+    Returns:
+        The pair of flip and padding, in pixels, as `augment` takes them.
+    """
+    batches = clean.batch(sampling.cardinality(clean))
+    images, labels = next(iter(batches))
+    labels = labels.numpy()
+
+    def accuracy(images):
+        answers = classifiers.predicted_classes(classifier, images)
+        return np.mean(answers == labels)
+
+    def crops(padding):
+        cropped = augmentation.augment(
+            batches, padding=padding, flip=False, seed=seed
+        )
+        return next(iter(cropped))[0]
+
+    least = accuracy(images) - _BORNE_DROP
+    if flip is None:
+        flip = bool(accuracy(tf.reverse(images, [2])) >= least)
+    if padding is None:
+        padding = images.shape[1] // _LARGEST_CROP
+        while padding and accuracy(crops(padding)) < least:
+            padding //= 2
+    return flip, padding

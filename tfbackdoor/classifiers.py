@@ -124,6 +124,12 @@ def gives_logits(classifier: keras.Model) -> bool:
     return not is_distribution
 
 
+def predicted_classes(classifier: keras.Model, images) -> np.ndarray:
+    """The class that gets the highest score, `(batch,)` integers."""
+    scores = classifier(images, training=False)
+    return np.argmax(keras.ops.convert_to_numpy(scores), axis=-1)
+
+
 def log_probabilities(scores, from_logits: bool):
     """Logarithms of the probabilities of scores `(..., classes)`, float32."""
     if from_logits:

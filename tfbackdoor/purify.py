@@ -4,7 +4,6 @@ import dataclasses
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import augmentation
@@ -14,6 +13,7 @@ from tfbackdoor import devices
 from tfbackdoor import evaluation
 from tfbackdoor import report as report_module
 from tfbackdoor import sampling
+from tfbackdoor import sanity
 from tfbackdoor import scanning
 from tfbackdoor import training
 from tfbackdoor import value_range
@@ -28,8 +28,6 @@ _LEAST_CLEAN = 20
 _DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
 _ANP_BATCH, _RECOVERY_BATCH = 128, 64
 _SAMPLES = 8
-_HARDLY_MOVED = 0.05
-_BORNE_DROP = 0.03
 _BREAKDOWN = 0.1
 _GENTLE_RATES = (1e-3, 1e-4, 1e-5)
 
@@ -134,7 +132,14 @@ def purify(
     optimise, judge = sampling.split_images(
         clean, [1.0 - settings.held_out, settings.held_out], seed=settings.seed
     )
-    settings = _with_augmentation(settings, original, optimise)
+    flip, padding = calibration.choose_augmentation(
+        original,
+        optimise,
+        flip=settings.flip,
+        padding=settings.padding,
+        seed=settings.seed,
+    )
+    settings = dataclasses.replace(settings, flip=flip, padding=padding)
     job = _Purification(original, optimise, judge, settings, verbose)
     purified = job.run(oracle)
     job.score(purified, judge, poisoning, test)
@@ -320,7 +325,7 @@ class _Purification:
         """All of it, to be read."""
         images, labels = next(iter(self.judge.batch(_SAMPLES)))
         rows = {"before": self.original, "purified": purified}
-        warnings = self._warnings(clean, purified)
+        warnings = sanity.warnings(self.original, purified, clean, self.masks)
         return report_module.Report(
             verdict=self._verdict(),
             warnings=warnings,
@@ -338,7 +343,7 @@ class _Purification:
             samples=images.numpy(),
             sample_labels=labels.numpy().tolist(),
             predictions={
-                name: _predict(row, images).tolist()
+                name: classifiers.predicted_classes(row, images).tolist()
                 for name, row in rows.items()
             },
             class_names=class_names,
@@ -374,26 +379,6 @@ class _Purification:
             f"cost of {self.loss} of held-out accuracy."
         )
 
-    def _warnings(self, clean, purified):
-        warnings = []
-        moved = [1.0 - np.min(mask) for mask in self.masks.values()]
-        if moved and max(moved) < _HARDLY_MOVED:
-            warnings.append(
-                "The neuron masks hardly moved (the smallest is "
-                f"{1.0 - max(moved):.2f}): ANP found no fragile neuron; more "
-                "iterations or a larger epsilon may."
-            )
-        images, labels = next(iter(clean.batch(sampling.cardinality(clean))))
-        before = _predict(self.original, images)
-        warnings += _triggered_warning(before, labels.numpy())
-        answers = np.unique(_predict(purified, images))
-        if len(answers) == 1:
-            warnings.append(
-                f"The purified classifier answers class {answers[0]} to all "
-                "clean images: it is of no use."
-            )
-        return warnings
-
 
 def _checked(classifier, clean):
     """The clean images in memory, if they will do."""
@@ -406,50 +391,6 @@ def _checked(classifier, clean):
             f"Received: {count}"
         )
     return clean
-
-
-def _with_augmentation(settings, classifier, clean):
-    """The settings, with a crop and a flip that the classifier bears."""
-    batches = clean.batch(sampling.cardinality(clean))
-    images, labels = next(iter(batches))
-
-    def accuracy(images):
-        return np.mean(_predict(classifier, images) == labels.numpy())
-
-    least = accuracy(images) - _BORNE_DROP
-    flip, padding = settings.flip, settings.padding
-    if flip is None:
-        flip = bool(accuracy(tf.reverse(images, [2])) >= least)
-    if padding is None:
-        padding = images.shape[1] // 8
-        while padding:
-            augmented = augmentation.augment(
-                batches, padding=padding, flip=False, seed=settings.seed
-            )
-            if accuracy(next(iter(augmented))[0]) >= least:
-                break
-            padding //= 2
-    return dataclasses.replace(settings, flip=flip, padding=padding)
-
-
-def _predict(classifier, images):
-    scores = classifier(images, training=False)
-    return np.argmax(keras.ops.convert_to_numpy(scores), axis=-1)
-
-
-def _triggered_warning(predictions, labels):
-    """A warning where the wrong answers gather in one class."""
-    wrong = predictions[predictions != labels]
-    if len(wrong) < 10:
-        return []
-    counts = np.bincount(wrong)
-    answer, share = int(counts.argmax()), counts.max() / len(wrong)
-    if share < 0.5:
-        return []
-    return [
-        f"{100 * share:.0f} % of the wrong answers to the clean images are "
-        f"class {answer}: some of them may carry the trigger."
-    ]
 
 
 def _nearest(curve, threshold):

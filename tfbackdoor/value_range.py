@@ -65,7 +65,9 @@ def find_value_range(
     """
     images, labels = next(iter(clean.take(_TRIED_IMAGES).batch(_TRIED_IMAGES)))
     predictions = {
-        name: _predict(classifier, images * factor + summand)
+        name: classifiers.predicted_classes(
+            classifier, factor * images + summand
+        )
         for name, (factor, summand) in RANGES.items()
     }
     labels = labels.numpy()
@@ -77,11 +79,6 @@ def find_value_range(
     _check_above_chance(accuracies, best, labels, predictions)
     gain = accuracies[best].value - accuracies["[0, 1]"].value
     return ValueRange(best if gain > _CLEARLY_BETTER else "[0, 1]", accuracies)
-
-
-def _predict(classifier, images):
-    scores = classifier(images, training=False)
-    return np.argmax(keras.ops.convert_to_numpy(scores), axis=-1)
 
 
 def _check_above_chance(accuracies, best, labels, predictions):
