@@ -15,7 +15,7 @@ def test_scan_names_the_planted_target():
     assert found.suspected == planted.TARGET
     assert found.suspects == [planted.TARGET]
     assert str(found) == "backdoored; the target is class 3"
-    assert found.to_json()["anomalies"][3] == found.anomalies.max() > 4.0
+    assert found.to_json()["anomalies"][3] == found.anomalies.max() > 3.5
 
 
 def test_scan_clears_the_classifier_without_its_backdoor():

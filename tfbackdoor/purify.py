@@ -353,7 +353,7 @@ class _Purification:
                 "scores": self.scan.anomalies.tolist(),
                 "suspected": self.scan.suspected,
                 "note": "Anomaly of the smallest trigger found for each class; "
-                "above 4 speaks for a backdoor, below 2.5 against one.",
+                "above 3.5 speaks for a backdoor, below 2.5 against one.",
             },
             settings={
                 **dataclasses.asdict(self.settings),
