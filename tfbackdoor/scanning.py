@@ -26,8 +26,8 @@ class Scan:
             trigger size lies below the median, in robust standard deviations
             of the sizes below it; the larger, the more suspicious.
         triggers: the smallest trigger found for each class.
-        verdict: `"clean"` (no anomaly above 2.5), `"backdoored"` (one above 3.5)
-            or `"not sure"`.
+        verdict: `"clean"` (no anomaly above 2.5), `"backdoored"` (one above
+            3.5) or `"not sure"`.
 
     Reference: Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993, for
     the 3.5.
@@ -122,8 +122,8 @@ def anomaly_scores(sizes, success) -> np.ndarray:
     """How unusually small each class's trigger is.
 
     `(median - log size) / (1.4826 * median of the deviations of those below
-    the median)`, the deviation at least 0.25: sizes vary by a quarter by chance. A
-    trigger that did not succeed counts as the largest.
+    the median)`, the divisor at least 0.25: sizes vary by a quarter by chance.
+    A trigger that did not succeed counts as the largest.
 
     Args:
         sizes: `(classes,)` floats > 0, pixels.
