@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import devices
+from tfbackdoor import training
 
 _WANTED_SUCCESS = 0.95
 _PENALTY_STEP = 0.1
@@ -179,8 +180,11 @@ class TriggerInversion(keras.Model):
         )
 
     def call(self, inputs, training=False):
-        masks, patterns = (x[:, None] for x in self.masks_and_patterns())
-        stamped = inputs[None] * (1.0 - masks) + masks * patterns
+        return self._stamped_scores(inputs, *self.masks_and_patterns())
+
+    def _stamped_scores(self, inputs, masks, patterns):
+        """Log-probabilities `(triggers, batch, classes)`."""
+        stamped = _stamp(inputs[None], masks[:, None], patterns[:, None])
         scores, _ = self._view(
             keras.ops.reshape(stamped, (-1, *inputs.shape[1:])), training=False
         )
@@ -205,7 +209,7 @@ class TriggerInversion(keras.Model):
             [tf.shape(images)[0]], maxval=len(self.targets), dtype=tf.int32
         )
         masks, patterns = tf.gather(masks, drawn), tf.gather(patterns, drawn)
-        return images * (1.0 - masks) + masks * patterns
+        return _stamp(images, masks, patterns)
 
     def train_step(self, data):
         images, labels, *_ = data
@@ -218,11 +222,11 @@ class TriggerInversion(keras.Model):
         triggers = [self.mask_logits, self.pattern_logits]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in triggers])
-            scores = self(images)
+            masks, patterns = self.masks_and_patterns()
+            scores = self._stamped_scores(images, masks, patterns)
             wanted = tf.gather(
                 scores, tf.repeat(targets, tf.shape(images)[0], 1), batch_dims=2
             )
-            masks, _ = self.masks_and_patterns()
             sizes = tf.reduce_sum(masks, [1, 2, 3])
             losses = self.penalties * sizes / _replicas() - tf.reduce_sum(
                 wanted * shares, 1
@@ -260,7 +264,7 @@ class TriggerInversion(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            **training.models_to_config(self, ["classifier"]),
             "targets": self.targets,
             "penalty": self.penalty,
             "max_share": self.max_share,
@@ -270,10 +274,7 @@ class TriggerInversion(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        classifier = keras.saving.deserialize_keras_object(
-            config.pop("classifier")
-        )
-        return cls(classifier, **config)
+        return cls(**training.models_from_config(config, ["classifier"]))
 
 
 def _blobs(rng, count, height, width):
@@ -290,6 +291,10 @@ def _blobs(rng, count, height, width):
 def _logits(shares):
     shares = np.clip(shares, _LEAST_SHARE, 1.0 - _LEAST_SHARE)
     return np.log(shares) - np.log1p(-shares)
+
+
+def _stamp(images, masks, patterns):
+    return images * (1.0 - masks) + masks * patterns
 
 
 def _replicas():

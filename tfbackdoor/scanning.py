@@ -10,7 +10,6 @@ from tfbackdoor import classifiers
 from tfbackdoor import inversion
 from tfbackdoor import sampling
 
-VERDICTS = ("clean", "not sure", "backdoored")
 _SURE_BELOW, _SURE_ABOVE = 2.5, 3.5
 _LEAST_SPREAD = 0.25
 _MOST_STAMPED = 512

@@ -144,6 +144,12 @@ class OutputRecorder:
         self._lock = threading.Lock()
         self._users = 0
 
+    @classmethod
+    def of_names(cls, model: keras.Model, names) -> "OutputRecorder":
+        """A recorder of the layers of `model` that `named_layers` calls so."""
+        layers = named_layers(model)
+        return cls({name: layers[name] for name in names})
+
     @contextlib.contextmanager
     def recording(self):
         """A context that yields the dict from name to output."""

@@ -78,20 +78,30 @@ class ClassifierTraining(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in self._model_arguments
-            },
+            **models_to_config(self, self._model_arguments),
             "precision": self.precision,
         }
 
     @classmethod
     def from_config(cls, config):
-        models = {
-            name: keras.saving.deserialize_keras_object(config.pop(name))
-            for name in cls._model_arguments
-        }
-        return cls(**models, **config)
+        return cls(**models_from_config(config, cls._model_arguments))
+
+
+def models_to_config(owner, names) -> dict:
+    """What a config holds of the attributes `names`, which are models."""
+    return {
+        name: keras.saving.serialize_keras_object(getattr(owner, name))
+        for name in names
+    }
+
+
+def models_from_config(config: dict, names) -> dict:
+    """`config` with the models of `models_to_config` built again."""
+    models = {
+        name: keras.saving.deserialize_keras_object(config[name])
+        for name in names
+    }
+    return {**config, **models}
 
 
 def compile_settings(

@@ -168,7 +168,7 @@ class AdversarialNeuronPruning(keras.Model):
     def get_config(self):
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            **training_module.models_to_config(self, ["classifier"]),
             "epsilon": self.epsilon,
             "alpha": self.alpha,
             "steps": self.steps,
@@ -178,10 +178,7 @@ class AdversarialNeuronPruning(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        classifier = keras.saving.deserialize_keras_object(
-            config.pop("classifier")
-        )
-        return cls(classifier, **config)
+        return cls(**training_module.models_from_config(config, ["classifier"]))
 
     def _differentiate(self, batch, perturbation, sources):
         """Loss, its gradients for `sources` alone, and the outputs."""

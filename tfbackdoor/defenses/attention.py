@@ -143,8 +143,7 @@ def attention_maps(
     Returns:
         From tap to float array `(height, width)`.
     """
-    layers = structure.named_layers(classifier)
-    recorder = structure.OutputRecorder({tap: layers[tap] for tap in taps})
+    recorder = structure.OutputRecorder.of_names(classifier, taps)
     with recorder.recording() as outputs:
         classifier(images, training=False)
     return {

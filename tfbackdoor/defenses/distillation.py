@@ -93,7 +93,7 @@ class Distillation(training.ClassifierTraining):
             from_logits=classifiers.gives_logits(student)
         )
         self._recorders = [
-            _recorder(view.model, self.taps)
+            structure.OutputRecorder.of_names(view.model, self.taps)
             for view in (self.view, self._teacher_view)
         ]
 
@@ -251,11 +251,6 @@ def _default_taps(classifier):
         return attention.find_taps(classifier)
     except ValueError:
         return []
-
-
-def _recorder(model, taps):
-    layers = structure.named_layers(model)
-    return structure.OutputRecorder({tap: layers[tap] for tap in taps})
 
 
 def _difference(wanted, features):

@@ -89,7 +89,9 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         self.teacher_epochs = teacher_epochs
         self._transfer = attention.AttentionTransfer(power=power)
         self._attention_loss = keras.metrics.Mean(name="attention_loss")
-        self._student_taps = self._recorder(self.view.model)
+        self._student_taps = structure.OutputRecorder.of_names(
+            self.view.model, self.taps
+        )
         self._teacher_view = None
         if teacher is not None:
             self._set_teacher(teacher)
@@ -210,11 +212,9 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
                     f"{tap!r}"
                 )
         self._teacher_view = compute_view.ComputeView(teacher, self.precision)
-        self._teacher_taps = self._recorder(self._teacher_view.model)
-
-    def _recorder(self, model):
-        layers = structure.named_layers(model)
-        return structure.OutputRecorder({tap: layers[tap] for tap in self.taps})
+        self._teacher_taps = structure.OutputRecorder.of_names(
+            self._teacher_view.model, self.taps
+        )
 
     def _check_attention(self, images):
         """Raises ValueError on a tap whose attention is constant."""
