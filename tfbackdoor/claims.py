@@ -1,0 +1,25 @@
+"""Claims on a file, so that two processes do not do the same work."""
+
+import contextlib
+import fcntl
+import pathlib
+
+
+@contextlib.contextmanager
+def claim(path: str | pathlib.Path):
+    """A context that yields whether this process holds the claim on `path`.
+
+    The claim ends with the context or the process, however that ends; the
+    empty file at `path` stays. It holds between machines where their common
+    file system does locks (NFSv4 does).
+
+    Args:
+        path: a file, made where missing, in a folder that exists.
+    """
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
