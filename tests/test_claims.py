@@ -23,15 +23,14 @@ def test_a_killed_process_holds_no_claim(tmp_path):
         "    print(held, flush=True)\n"
         "    time.sleep(600)\n"
     )
-    holder = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert holder.stdout.readline() == "True\n"
-    with claims.claim(path) as held:
-        assert not held
-    holder.kill()
-    holder.wait()
+    ) as holder:
+        assert holder.stdout.readline() == "True\n"
+        with claims.claim(path) as held:
+            assert not held
+        holder.kill()
     with claims.claim(path) as held:
         assert held
