@@ -106,8 +106,8 @@ def job(folder):
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,
             class_names=FLAGS.class_names,
-            # A progress bar is for people who watch.
-            verbose="auto" if sys.stdout.isatty() else 0,
+            # A progress bar is for people who watch, a line a step for logs.
+            verbose="auto" if sys.stdout.isatty() else 2,
             **settings,
         )
     report.save(folder)

@@ -115,6 +115,19 @@ def test_images_that_look_triggered_are_noticed():
     assert any("hardly moved" in text for text in report.warnings)
 
 
+def test_pruning_is_exactly_at_a_threshold_given():
+    settings = _FAST | {"recovery_steps": 0, "iterations": 40}
+    _, report = tfbackdoor.purify(
+        planted.classifier(), planted.images(60), threshold=0.03, **settings
+    )
+    assert report.chosen.threshold == 0.03
+    assert report.chosen.pruned == sum(map(len, report.pruned.values()))
+    for layer, mask in report.neuron_masks.items():
+        np.testing.assert_array_equal(
+            report.pruned[layer], np.flatnonzero(mask <= 0.03)
+        )
+
+
 @pytest.mark.parametrize(
     ("images", "settings", "error", "message"),
     [

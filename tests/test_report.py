@@ -90,6 +90,7 @@ def _report(**changed):
             "second": np.full(9, 0.95, "float32"),
         },
         "pruned": {"first": np.array([0, 1])},
+        "unlearned": [1],
         "skipped": {"rescaling": "no weights"},
         "samples": np.linspace(0, 1, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3),
         "sample_labels": [0, 1],
@@ -215,11 +216,21 @@ def test_an_oracle_is_named_wherever_its_choice_is():
 @pytest.mark.parametrize(
     ("changed", "tone", "words"),
     [
-        ({"chosen": None}, "bad", "No safe threshold: nothing was pruned."),
+        (
+            {"chosen": None, "unlearned": []},
+            "bad",
+            "No safe threshold: nothing was pruned.",
+        ),
+        ({"chosen": None}, "unknown", "No warnings; attack success unknown."),
+        ({"chosen": None, "curve": []}, "unknown", "Nothing was changed."),
         ({"oracle": True}, "caution", "Oracle: attack success had a say"),
         ({"warnings": ["Masks hardly moved."]}, "caution", "1 warning below."),
         ({}, "unknown", "No warnings; attack success unknown."),
-        ({"chosen": _curve()[0]}, "unknown", "Nothing was pruned."),
+        (
+            {"chosen": _curve()[0], "unlearned": []},
+            "unknown",
+            "Nothing was pruned.",
+        ),
         (
             {"scores": {"purified": _scores(90, 4)}},
             "good",

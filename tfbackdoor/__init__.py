@@ -54,6 +54,7 @@ from tfbackdoor.models.resnet import resnet18
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
+from tfbackdoor.purification import PurifySettings
 from tfbackdoor.purify import purify
 from tfbackdoor.report import Report
 from tfbackdoor.report import suspicious_neurons
@@ -82,6 +83,7 @@ __all__ = [
     "NeuralAttentionDistillation",
     "NeuronMask",
     "Poisoning",
+    "PurifySettings",
     "Rate",
     "Report",
     "Scan",

@@ -65,16 +65,18 @@ def _environment():
 def _state(report):
     """A tone, and the words beside the verdict that say the same."""
     left = _attack_left(report)
-    if report["chosen"] is None:
-        return "bad", "No safe threshold: nothing was pruned"
     if left is not None and left > _ATTACK_AT_WORK:
         return "bad", f"The trigger still works on {_percent(left)} of images"
+    if not report["curve"]:
+        return "unknown", "Nothing was changed"
+    if report["chosen"] is None and not report["unlearned"]:
+        return "bad", "No safe threshold: nothing was pruned"
     if report["oracle"]:
         return "caution", "Oracle: attack success had a say in the threshold"
     if report["warnings"]:
         count = len(report["warnings"])
         return "caution", f"{count} warning{'s' if count > 1 else ''} below"
-    if not report["chosen"]["pruned"]:
+    if not (report["unlearned"] or report["chosen"]["pruned"]):
         return "unknown", "Nothing was pruned"
     if left is None:
         return "unknown", "No warnings; attack success unknown"

@@ -33,12 +33,14 @@ class Report:
         scored_on: str, which images these are and how many.
         test_scores: the same rows on test images, `{}` where there are none.
         curve: of `pruning_curve` on the held-out images, may be empty.
-        chosen: the point at which was pruned, None where no threshold is safe.
+        chosen: the point at which was pruned; None where no threshold is safe
+            or, with an empty curve, where none was looked for.
         chosen_because: str, one sentence why.
         oracle: bool, whether attack success had a say in the choice; the page
             and the JSON say so wherever they give it.
         neuron_masks: from layer name to mask `(neurons,)` in [0, 1].
         pruned: from layer name to the indices of its pruned neurons.
+        unlearned: classes whose triggers were unlearned, may be empty.
         skipped: from layer name to the reason why it has no masks.
         samples: array `(count, height, width, 1 or 3)` in [0, 1], at most 8.
         sample_labels: `count` integers, their true classes.
@@ -68,6 +70,7 @@ class Report:
     oracle: bool
     neuron_masks: dict[str, np.ndarray]
     pruned: dict[str, np.ndarray]
+    unlearned: list[int]
     skipped: dict[str, str]
     samples: np.ndarray
     sample_labels: list[int]

@@ -10,7 +10,7 @@ from tfbackdoor import classifiers
 from tfbackdoor import inversion
 from tfbackdoor import sampling
 
-_SURE_BELOW, _SURE_ABOVE = 2.5, 3.5
+SURE_BELOW, SURE_ABOVE = 2.5, 3.5
 _LEAST_SPREAD = 0.25
 _MOST_STAMPED = 512
 _MOST_SUSPECTS = 3
@@ -52,7 +52,7 @@ class Scan:
         """
         order = np.argsort(-self.anomalies).tolist()
         if self.verdict == "backdoored":
-            return [k for k in order if self.anomalies[k] > _SURE_ABOVE]
+            return [k for k in order if self.anomalies[k] > SURE_ABOVE]
         return order[:_MOST_SUSPECTS] if self.verdict == "not sure" else []
 
     def __str__(self):
@@ -139,6 +139,6 @@ def _verdict(anomalies):
     strongest = float(np.max(anomalies))
     if len(anomalies) < 4:
         return "not sure"
-    if strongest > _SURE_ABOVE:
+    if strongest > SURE_ABOVE:
         return "backdoored"
-    return "clean" if strongest < _SURE_BELOW else "not sure"
+    return "clean" if strongest < SURE_BELOW else "not sure"
