@@ -85,6 +85,15 @@ def _dataset(count=64):
     return images.batch(16)
 
 
+def _teacher(name="functional"):
+    """The specimen of that name with other weights."""
+    teacher = specimens.build(name)
+    rng = np.random.default_rng(7)
+    for variable in teacher.trainable_weights:
+        variable.assign(variable * rng.uniform(0.5, 1.5, variable.shape))
+    return teacher
+
+
 def _distil(student, teacher, *, batches=None, **settings):
     nad = tfbackdoor.NeuralAttentionDistillation(student, teacher, **settings)
     nad.compile(tfbackdoor.CoupledSGD(0.01))
@@ -96,8 +105,7 @@ def _distil(student, teacher, *, batches=None, **settings):
     "name", ["functional", "sequential_softmax", "nested", "subclassed"]
 )
 def test_fit_changes_the_student_and_not_the_teacher(name):
-    student, teacher = specimens.build(name), specimens.build(name)
-    teacher.get_layer("head").bias.assign_add(np.ones(specimens.CLASSES))
+    student, teacher = specimens.build(name), _teacher(name)
     before = teacher.get_weights()
     initial = student.get_weights()
     _, history = _distil(student, teacher)
@@ -148,7 +156,7 @@ def test_beta_zero_is_plain_fine_tuning():
 
 def test_learning_rate_falls_after_every_two_epochs():
     nad = tfbackdoor.NeuralAttentionDistillation(
-        specimens.build("functional"), specimens.build("functional")
+        specimens.build("functional"), _teacher()
     )
     nad.compile()
     history = nad.fit(_dataset(16), epochs=5, verbose=0)
@@ -162,8 +170,7 @@ def test_two_replicas_learn_the_weights_of_one(two_replicas):
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
             student = specimens.build("functional")
-            teacher = specimens.build("functional")
-            _distil(student, teacher, betas=(5.0, 10.0))
+            _distil(student, _teacher(), betas=(5.0, 10.0))
         weights.append(student.get_weights())
     for one, two in zip(*weights):
         np.testing.assert_allclose(one, two, atol=1e-5)
@@ -173,12 +180,15 @@ def test_bfloat16_stays_near_float32():
     losses = []
     for precision in (None, "mixed_bfloat16"):
         student = specimens.build("functional")
-        _, history = _distil(
-            student, specimens.build("functional"), precision=precision
-        )
+        _, history = _distil(student, _teacher(), precision=precision)
         assert {w.dtype for w in student.weights} == {"float32"}
         losses.append(history["loss"][0])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_a_teacher_that_equals_the_student_is_refused():
+    with pytest.raises(ValueError, match="`teacher` must differ"):
+        _distil(specimens.build("functional"), specimens.build("functional"))
 
 
 def test_config_round_trip():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import compute_view
@@ -151,6 +152,7 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
                     verbose=verbose,
                 )
             )
+        self._check_teacher_differs()
         self._check_attention(next(iter(x))[0])
         decay = fine_tuning.step_decay(factor=decay_factor, every=decay_every)
         return super().fit(
@@ -215,6 +217,19 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         self._teacher_taps = structure.OutputRecorder.of_names(
             self._teacher_view.model, self.taps
         )
+
+    def _check_teacher_differs(self):
+        student, teacher = (
+            classifier.get_weights()
+            for classifier in (self.student, self.teacher)
+        )
+        if len(student) == len(teacher) and all(
+            map(np.array_equal, student, teacher)
+        ):
+            raise ValueError(
+                "`teacher` must differ from the student, which would learn "
+                "nothing from it. Received: a teacher of equal weights."
+            )
 
     def _check_attention(self, images):
         """Raises ValueError on a tap whose attention is constant."""
