@@ -51,7 +51,7 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "recovery_steps", 500, "Batches of recovery, 0 for none.", 0
 )
-flags.DEFINE_float("recovery_rate", 0.02, "Its learning rate.", 0.0)
+flags.DEFINE_float("recovery_rate", 3e-4, "Its learning rate, Adam's.", 0.0)
 flags.DEFINE_float(
     "max_share", 0.03, "Pixels of the triggers that are unlearned.", 1e-4, 1.0
 )

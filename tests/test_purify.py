@@ -15,7 +15,7 @@ _FAST = {
     "scan_steps": 150,
     "iterations": 20,
     "recovery_steps": 150,
-    "recovery_rate": 0.05,
+    "recovery_rate": 3e-3,
     "padding": 0,
     "precision": "float32",
     "verbose": 0,

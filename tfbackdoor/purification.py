@@ -18,7 +18,7 @@ from tfbackdoor.defenses import pruning
 _DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
 _ANP_BATCH, _RECOVERY_BATCH = 128, 64
 _BREAKDOWN = 0.1
-_GENTLE_RATES = (1e-3, 1e-4, 1e-5)
+_GENTLER = (1.0, 0.1, 0.01)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,9 @@ class PurifySettings:
         mask_rate: float > 0, ANP's learning rate.
         threshold: float in [0, 1], pruning threshold in place of a choice.
         recovery_steps: int >= 0, batches of recovery, 0 for none.
-        recovery_rate: float > 0, learning rate of recovery by SGD; where that
-            costs over 10 points of held-out accuracy, Adam takes its place.
+        recovery_rate: float > 0, learning rate of recovery by Adam, which
+            falls to 0; a tenth of it, then a hundredth, where that costs over
+            10 points of held-out accuracy.
         max_share: float in (0, 1], pixels of the triggers that are unlearned.
         mixup: float in [0, 1], of the recovery.
         padding: int >= 0, pixels of the random crop of clean images; default
@@ -61,7 +62,7 @@ class PurifySettings:
     mask_rate: float = 0.2
     threshold: float | None = None
     recovery_steps: int = 500
-    recovery_rate: float = 0.02
+    recovery_rate: float = 3e-4
     max_share: float = 0.03
     mixup: float = 0.5
     padding: int | None = None
@@ -90,7 +91,7 @@ class Purification:
         self.pruned_classifier = None
         self.masks, self.skipped, self.pruned, self.curve = {}, {}, {}, []
         self.chosen, self.because, self.oracle = None, "", False
-        self.epsilon = self.gentle_rate = None
+        self.epsilon = self.recovery_rate = None
         self.unlearned = []
 
     def run(self, oracle):
@@ -120,27 +121,26 @@ class Purification:
         return self._recover()
 
     def _recover(self):
-        """Recovers by SGD, or more gently where that breaks the classifier.
+        """Recovers, ever more gently where that breaks the classifier.
 
-        Weights that meet large inputs without a normalisation bear no SGD at
-        a rate that suits others.
+        Weights that meet large inputs without a normalisation bear no rate
+        that suits others.
         """
         self._announce("Recovering accuracy and unlearning triggers")
         self.unlearned = self.scan.suspects
         before = self.curve[0].scores
-        for adam_rate in (None, *_GENTLE_RATES):
-            recovered = self._recover_by(adam_rate)
+        for factor in _GENTLER:
+            self.recovery_rate = factor * self.settings.recovery_rate
+            recovered = self._recover_at(self.recovery_rate)
             after = evaluation.evaluate(recovered, self.judge)
             loss = evaluation.accuracy_loss(before, after)
             if loss.value <= _BREAKDOWN:
                 break
-        self.gentle_rate = adam_rate
         return recovered
 
-    def _recover_by(self, adam_rate):
-        settings, optimizer = self.settings, None
-        if adam_rate:
-            optimizer = keras.optimizers.Adam(adam_rate)
+    def _recover_at(self, rate):
+        settings, steps = self.settings, self.settings.recovery_steps
+        falling = keras.optimizers.schedules.CosineDecay(rate, steps)
         return distillation.recover(
             self.pruned_classifier,
             self.original,
@@ -150,9 +150,9 @@ class Purification:
             max_share=settings.max_share,
             match_features=True,
             mixup=settings.mixup,
-            steps=settings.recovery_steps,
-            learning_rate=settings.recovery_rate,
-            optimizer=optimizer,
+            batch_statistics=False,
+            steps=steps,
+            optimizer=keras.optimizers.Adam(falling),
             seed=settings.seed,
             precision=settings.precision,
             verbose=self.verbose,

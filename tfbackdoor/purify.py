@@ -168,7 +168,7 @@ def _report(
         settings={
             **dataclasses.asdict(found.settings),
             "epsilon": found.epsilon,
-            "recovery_by_adam_at": found.gentle_rate,
+            "recovery_rate": found.recovery_rate,
             "value_range": value_range_name,
         },
         versions=report_module.versions(),

@@ -39,6 +39,9 @@ class Distillation(training.ClassifierTraining):
         taps: names of layers of both whose outputs are matched, may be empty.
         mixup: float in [0, 1], images are blended with others by up to half
             of this.
+        batch_statistics: bool, whether the student normalises by the
+            statistics of each batch, and so learns new ones (default), or by
+            those it has. A few hundred images are few to learn them from.
         inversion: compiled `TriggerInversion` of the student, or None.
         precision: of the forward passes, see `ClassifierTraining`.
 
@@ -61,6 +64,7 @@ class Distillation(training.ClassifierTraining):
         *,
         taps=(),
         mixup: float = 0.0,
+        batch_statistics: bool = True,
         inversion: inversion_module.TriggerInversion | None = None,
         precision: str | None = None,
         **kwargs,
@@ -86,6 +90,7 @@ class Distillation(training.ClassifierTraining):
             for classifier in (student, teacher):
                 attention.check_taps(classifier, self.taps)
         self.mixup = mixup
+        self.batch_statistics = batch_statistics
         self.inversion = inversion
         self._teacher_view = compute_view.ComputeView(teacher, precision)
         self._teacher_gives_logits = classifiers.gives_logits(teacher)
@@ -120,7 +125,9 @@ class Distillation(training.ClassifierTraining):
         with of_teacher.recording() as wanted_features:
             wanted, _ = self._teacher_view(images, training=False)
         with of_student.recording() as features:
-            outputs, updates = self.view(self._stamped(images), training=True)
+            outputs, updates = self.view(
+                self._stamped(images), training=self.batch_statistics
+            )
         if self._teacher_gives_logits:
             wanted = keras.ops.softmax(wanted)
         loss = self._cross_entropy(wanted, outputs, sample_weight=weights)
@@ -133,6 +140,7 @@ class Distillation(training.ClassifierTraining):
             **super().get_config(),
             "taps": self.taps,
             "mixup": self.mixup,
+            "batch_statistics": self.batch_statistics,
         }
 
     def _mixed(self, images):
@@ -162,6 +170,7 @@ def recover(
     max_share: float = 0.03,
     match_features: bool = False,
     mixup: float = 0.0,
+    batch_statistics: bool = True,
     steps: int = 300,
     learning_rate: float = 0.01,
     optimizer: keras.optimizers.Optimizer | None = None,
@@ -188,6 +197,7 @@ def recover(
         match_features: bool, whether the teacher's feature maps are matched
             at `find_taps`, or its scores alone.
         mixup: float in [0, 1], see `Distillation`.
+        batch_statistics: bool, see `Distillation`.
         steps: int > 0, batches.
         learning_rate: float > 0 at the start; falls to 0 along a cosine.
         optimizer: in place of SGD at that rate with Nesterov momentum 0.9 and
@@ -207,6 +217,7 @@ def recover(
         original,
         taps=_default_taps(recovered) if match_features else (),
         mixup=mixup,
+        batch_statistics=batch_statistics,
         inversion=inversion,
         precision=precision,
     )
