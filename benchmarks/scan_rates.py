@@ -49,14 +49,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=6)
     networks = parser.parse_args().networks
-    print("| seed | target | verdict | largest anomaly |\n|---|---|---|---|")
+    print("| seed | target | verdict | largest anomaly | share of errors |")
+    print("|---|---|---|---|---|")
     for seed in range(networks):
         for backdoored in (False, True):
             classifier, target, clean = _train(seed, backdoored=backdoored)
             found = tfbackdoor.scan(classifier, clean, seed=seed, verbose=0)
-            largest = found.anomalies.max()
+            anomaly, share = found.anomalies.max(), found.error_shares.max()
             print(
-                f"| {seed} | {target} | {found} | {largest:.1f} |", flush=True
+                f"| {seed} | {target} | {found} | {anomaly:.1f} | "
+                f"{share:.2f} of class {found.error_shares.argmax()} |",
+                flush=True,
             )
 
 

@@ -3,8 +3,11 @@
     python -m launch.scan --classifier=suspicious.keras --dataset=clean.npz \\
         --attacker_share=0 --clean_images=500
 
-searches for each class the smallest patch that calls it, prints how unusual
-each is, and a verdict: clean, backdoored or not sure. `--output` holds
+searches for each class the smallest patch that calls it, perturbs the neurons
+as ANP does, and prints how unusual each patch is, what share of the errors
+under perturbation falls on each class, and a verdict: clean, backdoored or not
+sure.
+`--output` holds
 `scan.json` and the patches found (`inverted_triggers.npz`).
 """
 
@@ -46,11 +49,14 @@ def job(folder):
         patterns=found.triggers.patterns,
         targets=found.triggers.targets,
     )
-    print("class  anomaly  trigger, pixels")
+    print("class  anomaly  trigger, pixels  share of errors")
     for row in zip(
-        range(len(found.anomalies)), found.anomalies, found.triggers.sizes
+        range(len(found.anomalies)),
+        found.anomalies,
+        found.triggers.sizes,
+        found.error_shares,
     ):
-        print("{:5d}  {:7.2f}  {:15.1f}".format(*row))
+        print("{:5d}  {:7.2f}  {:15.1f}  {:15.2f}".format(*row))
     print(f"Verdict: {found}")
 
 

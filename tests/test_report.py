@@ -267,6 +267,7 @@ def _named(name):
         target_scores={
             "verdict": name,
             "scores": [1.0, float("nan")],
+            "error_shares": [0.9, 0.1],
             "suspected": 0,
             "note": name,
         },
@@ -323,13 +324,14 @@ def test_the_scan_names_the_suspected_class():
     scan = {
         "verdict": "One class stands out.",
         "scores": [0.5, 4.0],
+        "error_shares": [0.25, 0.75],
         "suspected": 1,
         "note": "Anomaly index.",
     }
     shown = _page(_report(target_scores=scan))
     assert "One class stands out." in shown.texts
-    assert shown.rows.index("dog suspected 4.000") < shown.rows.index(
-        "cat 0.500"
+    assert shown.rows.index("dog suspected 4.000 75.0 %") < shown.rows.index(
+        "cat 0.500 25.0 %"
     )
     assert not any("stands out" in text for text in _page(_report()).texts)
 

@@ -44,15 +44,50 @@ def test_a_trigger_that_failed_is_not_suspicious():
     assert scores[0] <= 0.0
 
 
-def test_too_few_classes_give_no_verdict():
+def _scan(anomalies, error_shares):
+    count = len(anomalies)
+    patches = np.ones((count, 2, 2, 1))
     triggers = tfbackdoor.InvertedTriggers(
-        np.arange(3), np.ones((3, 2, 2, 1)), np.ones((3, 2, 2, 1)), np.ones(3)
+        np.arange(count), patches, patches, np.ones(count)
     )
-    anomalies = np.array([9.0, 0.0, 0.0])
-    verdict = scanning._verdict(anomalies)
-    found = tfbackdoor.Scan(anomalies, triggers, verdict)
-    assert verdict == "not sure" and found.suspected is None
-    assert found.suspects == [0, 1, 2]
+    return tfbackdoor.Scan(
+        np.array(anomalies), triggers, np.array(error_shares), 0.2
+    )
+
+
+_SPREAD = [0.2, 0.2, 0.2, 0.2, 0.1, 0.1]
+_IN_FOUR = [0.1, 0.1, 0.05, 0.05, 0.7, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "error_shares", "verdict", "suspects"),
+    [
+        ([0, 0.5, 1, 0, 2, 0], _SPREAD, "clean", []),
+        ([0, 0.5, 1, 0, 2, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 0.5, 2, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 3, 0], _SPREAD, "not sure", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 3, 0], _IN_FOUR, "backdoored", [4]),
+        ([0, 0.5, 3, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 5, 1, 0, 4, 0], _SPREAD, "backdoored", [1, 4]),
+        ([9, 0, 0], [1.0, 0.0, 0.0], "not sure", [0, 1, 2]),
+    ],
+)
+def test_verdict_of_patches_and_errors(
+    anomalies, error_shares, verdict, suspects
+):
+    found = _scan(anomalies, error_shares)
+    assert (found.verdict, found.suspects) == (verdict, suspects)
+    suspected = suspects[0] if verdict == "backdoored" else None
+    assert found.suspected == suspected
+
+
+def test_errors_under_perturbation_gather_in_the_planted_target():
+    batches = tfbackdoor.training_batches(
+        planted.images(60), 32, replacement=True
+    )
+    shares = tfbackdoor.error_shares(planted.classifier(), batches, 0.5)
+    assert shares.sum() == pytest.approx(1.0)
+    assert np.argmax(shares) == planted.TARGET
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])

@@ -45,6 +45,7 @@ from tfbackdoor.figures import plot_attention
 from tfbackdoor.figures import plot_curve
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
+from tfbackdoor.gathering import error_shares
 from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
@@ -105,6 +106,7 @@ __all__ = [
     "count_classes",
     "default_precision",
     "defence_effectiveness",
+    "error_shares",
     "evaluate",
     "export_classifier",
     "find_neurons",

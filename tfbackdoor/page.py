@@ -124,7 +124,12 @@ def _targets(report):
     largest = max([*scores, 0.0]) or 1.0
     return {
         "rows": [
-            (index, scan["scores"][index], max(scores[index], 0.0) / largest)
+            (
+                index,
+                scan["scores"][index],
+                max(scores[index], 0.0) / largest,
+                scan["error_shares"][index],
+            )
             for index in shown
         ],
         "left_out": len(scores) - len(shown),

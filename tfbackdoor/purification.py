@@ -5,7 +5,6 @@ import dataclasses
 import keras
 
 from tfbackdoor import augmentation
-from tfbackdoor import calibration
 from tfbackdoor import evaluation
 from tfbackdoor import sampling
 from tfbackdoor import scanning
@@ -91,7 +90,7 @@ class Purification:
         self.pruned_classifier = None
         self.masks, self.skipped, self.pruned, self.curve = {}, {}, {}, []
         self.chosen, self.because, self.oracle = None, "", False
-        self.epsilon = self.recovery_rate = None
+        self.recovery_rate = None
         self.unlearned = []
 
     def run(self, oracle):
@@ -102,6 +101,7 @@ class Purification:
             self.original,
             self.optimise,
             steps=settings.scan_steps,
+            epsilon=settings.epsilon,
             seed=settings.seed,
             precision=settings.precision,
             verbose=self.verbose,
@@ -171,18 +171,11 @@ class Purification:
 
     def _learn_masks(self):
         settings, batches = self.settings, self._batches(_ANP_BATCH)
-        self.epsilon = settings.epsilon
-        if self.epsilon is None:
-            self.epsilon = calibration.choose_epsilon(
-                self.original,
-                batches,
-                seed=settings.seed,
-                precision=settings.precision,
-            )
-        self._announce(f"Learning neuron masks at epsilon {self.epsilon:.3g}")
+        epsilon = self.scan.epsilon
+        self._announce(f"Learning neuron masks at epsilon {epsilon:.3g}")
         anp = anp_module.AdversarialNeuronPruning(
             self.original,
-            epsilon=self.epsilon,
+            epsilon=epsilon,
             alpha=settings.alpha,
             seed=settings.seed,
             precision=settings.precision,

@@ -167,7 +167,7 @@ def _report(
         target_scores=_target_scores(found.scan),
         settings={
             **dataclasses.asdict(found.settings),
-            "epsilon": found.epsilon,
+            "epsilon": found.scan.epsilon,
             "recovery_rate": found.recovery_rate,
             "value_range": value_range_name,
         },
@@ -200,10 +200,13 @@ def _target_scores(scan):
     return {
         "verdict": str(scan),
         "scores": scan.anomalies.tolist(),
+        "error_shares": scan.error_shares.tolist(),
         "suspected": scan.suspected,
-        "note": "Anomaly of the smallest trigger found for each class; above "
-        f"{scanning.SURE_ABOVE} speaks for a backdoor, below "
-        f"{scanning.SURE_BELOW} against one.",
+        "note": "The score is the anomaly of the smallest trigger found for "
+        f"the class; above {scanning.SURE_ABOVE} it speaks for a backdoor, "
+        f"below {scanning.SURE_BELOW} against one. Under adversarial neuron "
+        "perturbation the errors of a backdoored classifier gather in the "
+        "target class.",
     }
 
 

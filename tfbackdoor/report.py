@@ -50,8 +50,8 @@ class Report:
         attention: from row name to a dict from tap to the attention map
             `(height, width)` of the first sample.
         target_scores: a scan for target classes: `{"verdict": str, "scores":
-            a float a class, "suspected": class or None, "note": str}`; None
-            where there was none.
+            a float a class, "error_shares": a float a class, "suspected":
+            class or None, "note": str}`; None where there was none.
         settings: from the name of each setting to its value.
         versions: as `versions` gives them.
         seed: int.

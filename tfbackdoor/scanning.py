@@ -6,14 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import calibration
 from tfbackdoor import classifiers
+from tfbackdoor import gathering
 from tfbackdoor import inversion
 from tfbackdoor import sampling
 
 SURE_BELOW, SURE_ABOVE = 2.5, 3.5
 _LEAST_SPREAD = 0.25
+_GATHERED, _TIMES_CHANCE = 0.6, 3.0
+_PERTURBED_BATCH = 128
 _MOST_STAMPED = 512
 _MOST_SUSPECTS = 3
+_FEWEST_CLASSES = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,8 +30,9 @@ class Scan:
             trigger size lies below the median, in robust standard deviations
             of the sizes below it; the larger, the more suspicious.
         triggers: the smallest trigger found for each class.
-        verdict: `"clean"` (no anomaly above 2.5), `"backdoored"` (one above
-            3.5) or `"not sure"`.
+        error_shares: `(classes,)` floats, how the errors under adversarial
+            neuron perturbation fall on the classes, see `error_shares`.
+        epsilon: float, that perturbation.
 
     Reference: Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993, for
     the 3.5.
@@ -34,7 +40,37 @@ class Scan:
 
     anomalies: np.ndarray
     triggers: inversion.InvertedTriggers
-    verdict: str
+    error_shares: np.ndarray
+    epsilon: float
+
+    @property
+    def verdict(self) -> str:
+        """`"backdoored"`, `"clean"` or `"not sure"`.
+
+        Backdoored: an anomaly above 3.5, or above 2.5 of the class in which
+        errors gather (60 % of them and three times its share by chance).
+        Clean: neither an anomaly above 2.5 nor such a class. Fewer than 4
+        classes are too few to be sure.
+        """
+        if len(self.anomalies) < _FEWEST_CLASSES:
+            return "not sure"
+        strongest = int(np.argmax(self.anomalies))
+        anomaly, gathered = self.anomalies[strongest], self.gathered
+        if anomaly > SURE_ABOVE or (
+            anomaly > SURE_BELOW and gathered == strongest
+        ):
+            return "backdoored"
+        if anomaly > SURE_BELOW or gathered is not None:
+            return "not sure"
+        return "clean"
+
+    @property
+    def gathered(self) -> int | None:
+        """The class in which errors gather, None where they do not."""
+        by_chance = 1.0 / (len(self.error_shares) - 1)
+        least = max(_GATHERED, _TIMES_CHANCE * by_chance)
+        largest = int(np.argmax(self.error_shares))
+        return largest if self.error_shares[largest] >= least else None
 
     @property
     def suspected(self) -> int | None:
@@ -47,13 +83,22 @@ class Scan:
     def suspects(self) -> list[int]:
         """The classes worth unlearning triggers of, most suspicious first.
 
-        Those with a verdict; where there is none, the three with the largest
-        anomalies; none of a clean classifier.
+        The suspected class and those with an anomaly above 3.5; where there
+        is no verdict, the class in which errors gather and those with the
+        largest anomalies, three in all; none of a clean classifier.
         """
         order = np.argsort(-self.anomalies).tolist()
         if self.verdict == "backdoored":
-            return [k for k in order if self.anomalies[k] > SURE_ABOVE]
-        return order[:_MOST_SUSPECTS] if self.verdict == "not sure" else []
+            return [
+                k
+                for k in order
+                if k == order[0] or self.anomalies[k] > SURE_ABOVE
+            ]
+        if self.verdict == "clean":
+            return []
+        first = [] if self.gathered is None else [self.gathered]
+        rest = [k for k in order if k not in first]
+        return (first + rest)[:_MOST_SUSPECTS]
 
     def __str__(self):
         if self.verdict == "backdoored":
@@ -71,6 +116,8 @@ class Scan:
             "anomalies": self.anomalies.tolist(),
             "trigger_pixels": self.triggers.sizes.tolist(),
             "trigger_success": self.triggers.success.tolist(),
+            "error_shares": self.error_shares.tolist(),
+            "epsilon": self.epsilon,
         }
 
 
@@ -79,6 +126,7 @@ def scan(
     clean: tf.data.Dataset,
     *,
     steps: int = 200,
+    epsilon: float | None = None,
     seed: int = 0,
     precision: str | None = None,
     verbose="auto",
@@ -87,7 +135,9 @@ def scan(
 
     Searches for each class the smallest patch that turns images of all other
     classes to it (`TriggerInversion`). A backdoor is a short cut: the patch
-    that calls its target is far smaller than that of any other class. A
+    that calls its target is far smaller than that of any other class. And
+    perturbs the neurons as ANP does: the errors of a backdoored classifier
+    gather in its target (`error_shares`). A
     classifier whose every class is a target, or that has fewer than 4
     classes, gives nothing to compare with.
 
@@ -95,6 +145,8 @@ def scan(
         classifier: built Keras classifier; it is not changed.
         clean: unbatched data set of clean `(image, label)` in [0, 1].
         steps: int > 0, batches of the search.
+        epsilon: float > 0, perturbation of the neurons; default by
+            `choose_epsilon`.
         seed: int, of batches and of the triggers' start.
         precision: of the forward passes, see `ComputeView`.
         verbose: Keras' verbosity.
@@ -113,8 +165,21 @@ def scan(
         verbose=verbose,
     )
     triggers = search.triggers()
-    anomalies = anomaly_scores(triggers.sizes, triggers.success)
-    return Scan(anomalies, triggers, _verdict(anomalies))
+    batches = sampling.training_batches(
+        clean, _PERTURBED_BATCH, seed=seed, replacement=True
+    )
+    if epsilon is None:
+        epsilon = calibration.choose_epsilon(
+            classifier, batches, seed=seed, precision=precision
+        )
+    return Scan(
+        anomaly_scores(triggers.sizes, triggers.success),
+        triggers,
+        gathering.error_shares(
+            classifier, batches, epsilon, seed=seed, precision=precision
+        ),
+        epsilon,
+    )
 
 
 def anomaly_scores(sizes, success) -> np.ndarray:
@@ -133,12 +198,3 @@ def anomaly_scores(sizes, success) -> np.ndarray:
     below = np.median(logs) - logs
     spread = 1.4826 * np.median(below[below >= 0.0])
     return below / max(spread, _LEAST_SPREAD)
-
-
-def _verdict(anomalies):
-    strongest = float(np.max(anomalies))
-    if len(anomalies) < 4:
-        return "not sure"
-    if strongest > SURE_ABOVE:
-        return "backdoored"
-    return "clean" if strongest < SURE_BELOW else "not sure"

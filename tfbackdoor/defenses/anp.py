@@ -158,6 +158,22 @@ class AdversarialNeuronPruning(keras.Model):
             perturbation = tf.stop_gradient(perturbation + step)
         return perturbation
 
+    def perturbed_scores(self, images, labels):
+        """What the classifier gives under the worst perturbation found.
+
+        Args:
+            images: `(batch, height, width, channels)`, float32 in [0, 1].
+            labels: `(batch,)` integers.
+
+        Returns:
+            Tensor `(batch, classes)`, by batch statistics as in training.
+        """
+        batch = (images, labels, None)
+        perturbation = self.ascend(batch, self.initial_perturbation())
+        values = masking.masked_values(self.neurons, self.masks, perturbation)
+        outputs, _ = self._view(images, training=True, values=values)
+        return outputs
+
     def neuron_masks(self) -> dict[str, np.ndarray]:
         """From layer name to its mask, float array `(neurons,)` in [0, 1]."""
         return {
