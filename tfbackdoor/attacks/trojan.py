@@ -76,7 +76,7 @@ def make_trojan_trigger(
     features = _Features(classifier, precision)
     images = tf.convert_to_tensor(images, tf.float32)
     start = np.random.default_rng(seed).uniform(size=shape).astype("float32")
-    pattern = keras.Variable(start, constraint=_clip)
+    pattern = keras.Variable(start)
 
     def mean_features():
         return features(images * (1.0 - mask) + pattern * mask)
@@ -99,6 +99,7 @@ def make_trojan_trigger(
             loss = -tf.reduce_sum(tf.gather(mean_features(), chosen))
         gradients = tape.gradient(loss, [pattern.value])
         optimizer.apply(gradients, [pattern])
+        pattern.assign(keras.ops.clip(pattern, 0.0, 1.0))
 
     for _ in range(steps):
         ascend()
@@ -150,7 +151,3 @@ def _best_connected(head, is_movable, count):
             "Received: a mask under which all of them are silent."
         )
     return chosen
-
-
-def _clip(pattern):
-    return keras.ops.clip(pattern, 0.0, 1.0)
