@@ -1,12 +1,17 @@
-"""Trains a backdoored classifier, to have something to purify.
+"""Trains a classifier with a backdoor, to have something to purify.
 
-    python -m launch.train --dataset=cifar10 --data_dir=DIR --epochs=200
+    python -m launch.train --attack=badnets --dataset=cifar10 --data_dir=DIR
 
 trains ANP's BadNets ResNet-18: a checkerboard at the bottom right of 5 % of
 the images outside class 0, on 90 % of the training images. `--output` then
 holds `classifier.keras`, what was poisoned (`poisoning.json`,
-`poisoned_indices.npz`, `trigger.npz`) and `scores.json`.
+`poisoned_indices.npz` and the trigger: `trigger.npz`, `reflections.npz` or the
+generator `trigger.keras`), `flags.json` and `scores.json`. `--attack=none`
+trains a clean classifier alike.
 """
+
+import dataclasses
+import functools
 
 from absl import flags
 
@@ -15,17 +20,37 @@ from launch import networks
 from launch import runner
 
 flags.DEFINE_string(
-    "trigger", "checkerboard", "Name of a built-in trigger or an .npz file."
+    "attack",
+    "badnets",
+    "none, badnets, blend, clean_label, sig, trojan, refool, input_aware or "
+    "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_ or "
+    "blend_clean_label.",
 )
-flags.DEFINE_integer("target", 0, "Class of the attacker (0 in ANP).")
+flags.DEFINE_integer("target", 0, "Class of the attacker (0 in ANP, 5 in NAD).")
+flags.DEFINE_float(
+    "poisoning_rate",
+    None,
+    "Share of eligible images; default the attack's own.",
+    0.0,
+    1.0,
+)
+flags.DEFINE_string(
+    "trigger",
+    None,
+    "In place of the fixed trigger of --attack: the name of a built-in trigger "
+    "or an .npz file.",
+)
 flags.DEFINE_enum(
     "mode",
-    "all_to_one",
+    None,
     ["all_to_one", "all_to_all", "clean_label"],
-    "How poisoned images are labelled.",
+    "How poisoned images are labelled; default the attack's own.",
 )
-flags.DEFINE_float(
-    "poisoning_rate", 0.05, "Share of eligible images (0.05 in ANP).", 0.0, 1.0
+flags.DEFINE_string(
+    "reflections",
+    None,
+    "What --attack=refool reflects: a folder train/<class>/<image file> or "
+    "anything that --dataset takes; default held-out training images.",
 )
 flags.DEFINE_float(
     "attacker_share",
@@ -56,63 +81,73 @@ def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    train = images.load("train")
+    attack = _attack()
     test = images.load("test")
     attacker, _ = tfbackdoor.split_images(
-        train, [FLAGS.attacker_share, 0], seed=FLAGS.seed
+        images.load("train"), [FLAGS.attacker_share, 0], seed=FLAGS.seed
     )
-    classes = tfbackdoor.count_classes(train)
-    shape = tuple(train.element_spec[0].shape)
-    poisoned, poisoning = tfbackdoor.poison(
-        attacker,
-        tfbackdoor.Poisoning(
-            tfbackdoor.make_trigger(FLAGS.trigger, shape),
-            classes=classes,
-            target=FLAGS.target,
-            mode=FLAGS.mode,
-            rate=FLAGS.poisoning_rate,
-            seed=FLAGS.seed,
-        ),
-    )
-    batches = tfbackdoor.augment(
-        tfbackdoor.training_batches(
-            poisoned, FLAGS.batch_size, seed=FLAGS.seed
-        ),
-        flip=FLAGS.flip,
-        seed=FLAGS.seed,
-    )
-    epochs = 1 if FLAGS.smoke else FLAGS.epochs
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        classifier = networks.build(shape, classes)
-        training = tfbackdoor.ClassifierTraining(
-            classifier, precision=runner.precision()
+        classifier, poisoning = tfbackdoor.train_attacked(
+            attack,
+            networks.build,
+            attacker,
+            target=FLAGS.target,
+            rate=FLAGS.poisoning_rate,
+            epochs=1 if FLAGS.smoke else FLAGS.epochs,
+            batch_size=FLAGS.batch_size,
+            learning_rate=FLAGS.learning_rate,
+            weight_decay=FLAGS.weight_decay,
+            schedule=FLAGS.schedule,
+            flip=FLAGS.flip,
+            seed=FLAGS.seed,
+            precision=runner.precision(),
+            reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
-        training.compile(optimizer=_optimizer(len(batches), epochs))
-        training.fit(batches, epochs=epochs, callbacks=[tfbackdoor.StopOnNaN()])
     scores = tfbackdoor.evaluate(classifier, test, poisoning)
-    print(f"Clean accuracy {scores.clean_accuracy}")
-    print(f"Attack success {scores.attack_success}")
+    _print(scores)
     classifier.save(folder / "classifier.keras")
-    poisoning.save(folder)
+    if poisoning is not None:
+        poisoning.save(folder)
     runner.write_json(folder / "scores.json", scores.to_json())
 
 
-def _optimizer(steps_per_epoch, epochs):
-    import keras
-
+def _attack():
+    """The attack of the flags: its name, or a recipe with what they change."""
     import tfbackdoor
 
-    steps = steps_per_epoch * epochs
-    rate = FLAGS.learning_rate
-    if FLAGS.schedule == "cosine":
-        schedule = keras.optimizers.schedules.CosineDecay(
-            rate / 10, steps, warmup_target=rate, warmup_steps=steps // 10
+    attack = tfbackdoor.ATTACKS.get(FLAGS.attack)
+    if attack is None or not (FLAGS.trigger or FLAGS.mode):
+        return FLAGS.attack
+    changes = {"mode": FLAGS.mode or attack.mode}
+    if FLAGS.trigger:
+        if attack.trigger is None:
+            raise ValueError(
+                f"--trigger must be left out with --attack={FLAGS.attack}, "
+                f"which takes no fixed one. Received: {FLAGS.trigger}"
+            )
+        changes["trigger"] = functools.partial(
+            tfbackdoor.make_trigger, FLAGS.trigger
         )
-    else:
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [steps // 2, steps * 3 // 4], [rate, rate / 10, rate / 100]
-        )
-    return tfbackdoor.CoupledSGD(schedule, l2=FLAGS.weight_decay)
+    return dataclasses.replace(attack, **changes)
+
+
+def _reflections(image_size):
+    import tfbackdoor
+
+    if FLAGS.reflections is None:
+        return None
+    return tfbackdoor.load_images(
+        FLAGS.reflections,
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+        image_size=tuple(image_size),
+    )
+
+
+def _print(scores):
+    for name, rate in scores.rates.items():
+        if rate is not None:
+            print(f"{name.replace('_', ' ').capitalize()} {rate}")
 
 
 def main():

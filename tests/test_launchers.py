@@ -48,7 +48,43 @@ def test_train_writes_the_classifier_and_what_was_poisoned(trained):
         "trigger.npz",
     }
     flags = json.loads((trained / "flags.json").read_text())
-    assert flags["depth"] == 10 and flags["poisoning_rate"] == 0.05
+    assert flags["depth"] == 10 and flags["attack"] == "badnets"
+    poisoning = json.loads((trained / "poisoning.json").read_text())
+    assert (poisoning["mode"], poisoning["rate"]) == ("all_to_one", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("flags", "files"),
+    [
+        (["--attack=none"], set()),
+        (
+            ["--attack=refool", "--reflections=digits"],
+            {"poisoned_indices.npz", "poisoning.json", "reflections.npz"},
+        ),
+        (
+            ["--attack=badnets", "--trigger=square", "--mode=all_to_all"],
+            {"poisoned_indices.npz", "poisoning.json", "trigger.npz"},
+        ),
+    ],
+)
+def test_train_leaves_one_folder_for_each_attack(tmp_path, flags, files):
+    output = tmp_path / "out"
+    result = _launch(
+        "train",
+        "--smoke",
+        "--network=wide_resnet",
+        "--depth=10",
+        f"--output={output}",
+        *flags,
+    )
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in output.iterdir()} == files | {
+        "classifier.keras",
+        "flags.json",
+        "scores.json",
+    }
+    scores = json.loads((output / "scores.json").read_text())
+    assert (scores["attack_success"] is None) == (not files)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +271,16 @@ def _one_class(tmp_path):
             "train",
             lambda t: ["--trigger=stripes"],
             "must be one of",
+        ),
+        (
+            "train",
+            lambda t: ["--attack=blends"],
+            "must be one of ['badnets', 'badnets_all_to_all'",
+        ),
+        (
+            "train",
+            lambda t: ["--attack=trojan", "--trigger=square"],
+            "--trigger must be left out with --attack=trojan",
         ),
     ],
 )

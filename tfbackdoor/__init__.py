@@ -1,10 +1,21 @@
 """Finds and removes backdoors in Keras image classifiers."""
 
 from tfbackdoor.arrays import read_arrays
+from tfbackdoor.attacks.adversarial import LinfPerturbation
+from tfbackdoor.attacks.adversarial import perturb_images
+from tfbackdoor.attacks.dynamic_masks import MaskTraining
+from tfbackdoor.attacks.generators import GeneratedTrigger
+from tfbackdoor.attacks.input_aware import InputAwareTraining
 from tfbackdoor.attacks.poisoning import Poisoning
 from tfbackdoor.attacks.poisoning import poison
+from tfbackdoor.attacks.recipes import ATTACKS
+from tfbackdoor.attacks.recipes import Attack
+from tfbackdoor.attacks.recipes import train_attacked
+from tfbackdoor.attacks.refool import Reflections
+from tfbackdoor.attacks.refool import make_reflections
 from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
+from tfbackdoor.attacks.trojan import make_trojan_trigger
 from tfbackdoor.augmentation import augment
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
@@ -71,8 +82,10 @@ from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "ATTACKS",
     "AccuracyLoss",
     "AdversarialNeuronPruning",
+    "Attack",
     "AttentionTransfer",
     "BackdoorScores",
     "ClassifierTraining",
@@ -80,12 +93,17 @@ __all__ = [
     "CurvePoint",
     "Distillation",
     "FusedBatchNormalization",
+    "GeneratedTrigger",
+    "InputAwareTraining",
     "InvertedTriggers",
+    "LinfPerturbation",
+    "MaskTraining",
     "NeuralAttentionDistillation",
     "NeuronMask",
     "Poisoning",
     "PurifySettings",
     "Rate",
+    "Reflections",
     "Report",
     "Scan",
     "Scores",
@@ -119,8 +137,11 @@ __all__ = [
     "load_classifier",
     "load_images",
     "load_pytorch_weights",
+    "make_reflections",
     "make_strategy",
     "make_trigger",
+    "make_trojan_trigger",
+    "perturb_images",
     "plot_attention",
     "plot_curve",
     "plot_masks",
@@ -138,6 +159,7 @@ __all__ = [
     "set_seed",
     "split_images",
     "suspicious_neurons",
+    "train_attacked",
     "training_batches",
     "wide_resnet",
 ]

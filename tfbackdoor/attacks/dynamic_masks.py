@@ -1,0 +1,126 @@
+"""Small masks that differ from image to image, for dynamic triggers."""
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import compute_view
+from tfbackdoor import devices
+from tfbackdoor import training
+
+_SMALL = 1e-7
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class MaskTraining(keras.Model):
+    """Trains a mask generator to draw small masks that differ.
+
+    `L = size_weight * mean(max(0, m(x) - density)) + |x - x'| / |m(x) - m(x')|`
+    with another image x' of the batch and root-mean-square distances (Nguyen
+    & Tran 2020, section 4.4). `fit` changes the generator in place; labels
+    are not used.
+
+    Args:
+        generator: Keras model from images to masks, see `mask_generator`.
+        density: float in [0, 1], share of the image that masks may cover free
+            of charge (0.032 in the paper).
+        size_weight: float >= 0 (100 in the authors' code).
+        precision: of the forward passes, see `ComputeView`.
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(batch, height, width, 1)`, masks in [0, 1].
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        *,
+        density: float = 0.032,
+        size_weight: float = 100.0,
+        precision: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0.0 <= density <= 1.0:
+            raise ValueError(
+                f"`density` must lie in [0, 1]. Received: density={density}"
+            )
+        self.generator = generator
+        self.density = density
+        self.size_weight = size_weight
+        self.precision = precision
+        self._view = compute_view.ComputeView(generator, precision)
+        self.built = True
+
+    def compile(self, optimizer=None, **settings):
+        """As Keras' `compile`, with Adam 0.01, betas 0.5 and 0.9."""
+        settings.setdefault("jit_compile", devices.default_jit_compile())
+        super().compile(optimizer or generator_adam(), **settings)
+
+    def call(self, inputs, training=False):
+        return self._view(inputs, training=training)[0]
+
+    def train_step(self, data):
+        images, *_ = data
+        variables = self.generator.trainable_weights
+        with tf.GradientTape() as tape:
+            masks, updates = self._view(images, training=True)
+            excess = tf.reduce_mean(tf.nn.relu(masks - self.density))
+            ratios = diversity_losses(
+                (images, next_in_batch(images)), (masks, next_in_batch(masks))
+            )
+            loss = share_of_replica(
+                self.size_weight * excess + tf.reduce_mean(ratios)
+            )
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        assign_updates(updates)
+        training.log_losses(self, loss=loss)
+        return self.get_metrics_result()
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **training.models_to_config(self, ["generator"]),
+            "density": self.density,
+            "size_weight": self.size_weight,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**training.models_from_config(config, ["generator"]))
+
+
+def next_in_batch(images):
+    """For each image of a batch another."""
+    return tf.roll(images, -1, axis=0)
+
+
+def diversity_losses(sources, made):
+    """How little pairs differ for how much their sources do, `(pairs,)`."""
+    return _distances(*sources) / (_distances(*made) + _SMALL)
+
+
+def share_of_replica(loss):
+    """A mean over this replica's images as its share of the mean over all."""
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def generator_adam():
+    """The optimiser of both generators in the authors' code."""
+    return keras.optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9)
+
+
+def assign_updates(updates):
+    """Writes the state that a pass of a `ComputeView` would."""
+    for variable, value in updates:
+        variable.assign(value)
+
+
+def _distances(some, others):
+    squares = tf.reduce_mean((some - others) ** 2, axis=[1, 2, 3])
+    # The root has no gradient at 0.
+    return tf.sqrt(tf.maximum(squares, _SMALL**2))
