@@ -49,8 +49,17 @@ from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
+from tfbackdoor.models.mobilenet import mobilenet_v2
+from tfbackdoor.models.networks import NETWORKS
+from tfbackdoor.models.networks import build_network
 from tfbackdoor.models.pytorch import load_pytorch_weights
+from tfbackdoor.models.resnet import preact_resnet18
 from tfbackdoor.models.resnet import resnet18
+from tfbackdoor.models.resnet import resnet34
+from tfbackdoor.models.resnet import resnet50
+from tfbackdoor.models.resnet import resnet101
+from tfbackdoor.models.resnet import resnet152
+from tfbackdoor.models.vgg import vgg19
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
@@ -69,6 +78,7 @@ from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "NETWORKS",
     "AccuracyLoss",
     "AdversarialNeuronPruning",
     "AttentionTransfer",
@@ -94,6 +104,7 @@ __all__ = [
     "attention_map",
     "attention_maps",
     "augment",
+    "build_network",
     "check_images",
     "choose_augmentation",
     "choose_epsilon",
@@ -117,17 +128,23 @@ __all__ = [
     "load_pytorch_weights",
     "make_strategy",
     "make_trigger",
+    "mobilenet_v2",
     "plot_attention",
     "plot_curve",
     "plot_masks",
     "plot_samples",
     "poison",
+    "preact_resnet18",
     "prune_neurons",
     "pruning_curve",
     "purify",
     "read_arrays",
     "recover",
     "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
     "save_masks",
     "scan",
     "scores_table",
@@ -135,5 +152,6 @@ __all__ = [
     "split_images",
     "suspicious_neurons",
     "training_batches",
+    "vgg19",
     "wide_resnet",
 ]
