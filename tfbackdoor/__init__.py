@@ -19,16 +19,26 @@ from tfbackdoor.defenses.attention import AttentionTransfer
 from tfbackdoor.defenses.attention import attention_map
 from tfbackdoor.defenses.attention import attention_maps
 from tfbackdoor.defenses.attention import find_taps
+from tfbackdoor.defenses.conditions import Defended
 from tfbackdoor.defenses.distillation import Distillation
 from tfbackdoor.defenses.distillation import recover
+from tfbackdoor.defenses.fine_pruning import DormantPruning
+from tfbackdoor.defenses.fine_pruning import mean_activations
+from tfbackdoor.defenses.fine_pruning import prune_dormant
 from tfbackdoor.defenses.fine_tuning import copy_classifier
 from tfbackdoor.defenses.fine_tuning import fine_tune
+from tfbackdoor.defenses.mode_connectivity import BezierCurve
+from tfbackdoor.defenses.mode_connectivity import choose_point
+from tfbackdoor.defenses.mode_connectivity import read_curve
 from tfbackdoor.defenses.nad import NeuralAttentionDistillation
 from tfbackdoor.defenses.pruning import CurvePoint
 from tfbackdoor.defenses.pruning import choose_threshold
 from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
+from tfbackdoor.defenses.recipes import DEFENCES
+from tfbackdoor.defenses.recipes import defend
+from tfbackdoor.defenses.recipes import run_defence
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed
@@ -78,15 +88,19 @@ from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "DEFENCES",
     "NETWORKS",
     "AccuracyLoss",
     "AdversarialNeuronPruning",
     "AttentionTransfer",
     "BackdoorScores",
+    "BezierCurve",
     "ClassifierTraining",
     "CoupledSGD",
     "CurvePoint",
+    "Defended",
     "Distillation",
+    "DormantPruning",
     "FusedBatchNormalization",
     "InvertedTriggers",
     "NeuralAttentionDistillation",
@@ -108,12 +122,14 @@ __all__ = [
     "check_images",
     "choose_augmentation",
     "choose_epsilon",
+    "choose_point",
     "choose_threshold",
     "class_count",
     "copy_classifier",
     "count_classes",
     "default_precision",
     "defence_effectiveness",
+    "defend",
     "evaluate",
     "export_classifier",
     "find_neurons",
@@ -128,6 +144,7 @@ __all__ = [
     "load_pytorch_weights",
     "make_strategy",
     "make_trigger",
+    "mean_activations",
     "mobilenet_v2",
     "plot_attention",
     "plot_curve",
@@ -135,16 +152,19 @@ __all__ = [
     "plot_samples",
     "poison",
     "preact_resnet18",
+    "prune_dormant",
     "prune_neurons",
     "pruning_curve",
     "purify",
     "read_arrays",
+    "read_curve",
     "recover",
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
     "resnet152",
+    "run_defence",
     "save_masks",
     "scan",
     "scores_table",
