@@ -36,7 +36,7 @@ def load_clean_images(classifier):
     """The defender's clean images, in memory."""
     import tfbackdoor
 
-    _, clean = tfbackdoor.split_images(
+    _, clean = images.split_training(
         images.load("train"),
         [FLAGS.attacker_share, FLAGS.clean_images],
         seed=FLAGS.data_seed,

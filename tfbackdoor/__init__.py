@@ -13,6 +13,7 @@ from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
 from tfbackdoor.classifiers import load_classifier
 from tfbackdoor.data import from_arrays
+from tfbackdoor.data import image_tracks
 from tfbackdoor.data import load_images
 from tfbackdoor.defenses.anp import AdversarialNeuronPruning
 from tfbackdoor.defenses.attention import AttentionTransfer
@@ -138,6 +139,7 @@ __all__ = [
     "fine_tune",
     "from_arrays",
     "image_shape",
+    "image_tracks",
     "in_memory",
     "load_classifier",
     "load_images",
