@@ -83,7 +83,7 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     attack = _attack()
     test = images.load("test")
-    attacker, _ = tfbackdoor.split_images(
+    attacker, _ = images.split_training(
         images.load("train"), [FLAGS.attacker_share, 0], seed=FLAGS.seed
     )
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():

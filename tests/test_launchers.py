@@ -124,6 +124,52 @@ def test_defences_write_a_purified_classifier(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("defence", "setting", "rows", "details"),
+    [
+        (
+            "fine_pruning",
+            "max_accuracy_drop=0.1",
+            ["before", "pruned", "after fine-pruning"],
+            {"layer": "bn1"},
+        ),
+        (
+            "mode_connectivity",
+            "t=0.25",
+            ["before", "fine-tuned", "after mode connectivity"],
+            {"t": 0.25, "ends": "fine_tuned"},
+        ),
+    ],
+)
+def test_defend_runs_a_defence_by_name(
+    trained, tmp_path, defence, setting, rows, details
+):
+    output = tmp_path / "out"
+    result = _launch(
+        "defend",
+        "--smoke",
+        "--noflip",
+        f"--defence={defence}",
+        f"--setting={setting}",
+        f"--classifier={trained / 'classifier.keras'}",
+        "--clean_images=100",
+        f"--output={output}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in output.iterdir()} == {
+        "classifier.keras",
+        "flags.json",
+        "saved_model",
+        "scores.json",
+    }
+    found = json.loads((output / "scores.json").read_text())
+    assert list(found["scores"]) == rows
+    assert found["defence"] == defence
+    assert details.items() <= found.items()
+    assert 0.0 <= found["defence_effectiveness"] <= 1.0
+    assert found["scores"][rows[-1]]["attack_success"]["images"] == 491
+
+
 @pytest.fixture
 def planted_flags(tmp_path):
     """Flags of a backdoored classifier and its clean images."""
@@ -281,6 +327,40 @@ def _one_class(tmp_path):
             "train",
             lambda t: ["--attack=trojan", "--trigger=square"],
             "--trigger must be left out with --attack=trojan",
+        ),
+        (
+            "train",
+            lambda t: ["--network=resnet"],
+            "'preact_resnet18', 'resnet101', 'resnet152', 'resnet18'",
+        ),
+        (
+            "defend",
+            lambda t: [
+                f"--classifier={_small(t)}",
+                "--clean_images=100",
+                "--defence=prune",
+            ],
+            "'mode_connectivity', 'nad']. Received: 'prune'",
+        ),
+        (
+            "defend",
+            lambda t: [
+                f"--classifier={_small(t)}",
+                "--clean_images=100",
+                "--defence=fine_tuning",
+                "--setting=epochs",
+            ],
+            "--setting must be NAME=VALUE. Received: epochs",
+        ),
+        (
+            "defend",
+            lambda t: [
+                f"--classifier={_small(t)}",
+                "--clean_images=100",
+                "--defence=fine_tuning",
+                "--by_track",
+            ],
+            "folder or tar archive",
         ),
     ],
 )

@@ -133,7 +133,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         count = keras.ops.cast(
             keras.ops.size(inputs) // neurons, self.variable_dtype
         )
-        if self.synchronized:
+        # Outside of the replicas a batch is the whole batch.
+        if self.synchronized and not tf.distribute.in_cross_replica_context():
             count = count * replicas
         added = self.moving_variance - kept
         correction = count / keras.ops.maximum(count - 1.0, 1.0)
