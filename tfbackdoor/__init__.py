@@ -45,6 +45,8 @@ from tfbackdoor.figures import plot_attention
 from tfbackdoor.figures import plot_curve
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
+from tfbackdoor.grid import plan_grid
+from tfbackdoor.grid import run_grid
 from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
@@ -117,6 +119,7 @@ __all__ = [
     "load_pytorch_weights",
     "make_strategy",
     "make_trigger",
+    "plan_grid",
     "plot_attention",
     "plot_curve",
     "plot_masks",
@@ -128,6 +131,7 @@ __all__ = [
     "read_arrays",
     "recover",
     "resnet18",
+    "run_grid",
     "save_masks",
     "scan",
     "scores_table",

@@ -8,6 +8,17 @@ import numpy as np
 from tfbackdoor import evaluation
 from tfbackdoor.defenses import pruning
 
+# Okabe & Ito's colours, which the colour-blind tell apart, dark ones first.
+PALETTE = (
+    "#000000",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _COLOURS = ("#1b6ca8", "#c0392b", "#6b8e23", "#777777")
 _CELL_INCHES = 1.5
 _DPI = 120
@@ -22,14 +33,14 @@ def plot_samples(images, triggered, labels, path: str | pathlib.Path) -> None:
         labels: `(count,)` integers.
         path: file to write.
     """
-    figure, axes = _grid(2, len(images))
+    figure, axes = grid(2, len(images))
     for column, label in enumerate(labels):
         _show_image(axes[0, column], images[column])
         _show_image(axes[1, column], triggered[column])
         axes[0, column].set_title(f"class {label}", fontsize=9)
     axes[0, 0].set_ylabel("clean")
     axes[1, 0].set_ylabel("triggered")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_curve(
@@ -45,7 +56,7 @@ def plot_curve(
         path: file to write.
         chosen: the threshold that was chosen, marked by a line, or None.
     """
-    figure, axes = _grid(1, 1, inches=(6.4, 4.0))
+    figure, axes = grid(1, 1, inches=(6.4, 4.0))
     axis = axes[0, 0]
     thresholds = [max(point.threshold, 0.0) for point in curve]
     for colour, (name, field) in zip(_COLOURS, evaluation.SHOWN_RATES.items()):
@@ -64,7 +75,7 @@ def plot_curve(
     axis.set_ylabel("test images, %")
     axis.set_ylim(-2, 102)
     axis.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_masks(
@@ -82,7 +93,7 @@ def plot_masks(
     """
     columns = min(4, len(neuron_masks))
     rows = -(-len(neuron_masks) // columns)
-    figure, axes = _grid(
+    figure, axes = grid(
         rows, columns, inches=(2.6 * columns, 1.7 * rows), sharex=True
     )
     for axis, (name, mask) in zip(axes.flat, neuron_masks.items()):
@@ -94,7 +105,7 @@ def plot_masks(
         axis.set_visible(False)
     figure.supxlabel("neuron mask", fontsize=9)
     figure.supylabel("neurons", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_attention(
@@ -109,7 +120,7 @@ def plot_attention(
         path: file to write.
     """
     taps = list(next(iter(maps.values())))
-    figure, axes = _grid(len(maps), len(taps) + 1)
+    figure, axes = grid(len(maps), len(taps) + 1)
     for row, (name, by_tap) in enumerate(maps.items()):
         _show_image(axes[row, 0], image)
         axes[row, 0].set_ylabel(name)
@@ -120,10 +131,11 @@ def plot_attention(
             if row == 0:
                 axis.set_title(tap, fontsize=8)
     axes[0, 0].set_title("triggered image", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _grid(rows, columns, *, inches=None, **kwargs):
+def grid(rows: int, columns: int, *, inches=None, **kwargs):
+    """A figure and its axes `(rows, columns)`."""
     # Figures without pyplot need no display and leave no global state.
     from matplotlib.figure import Figure
 
@@ -146,5 +158,6 @@ def _hide_ticks(axis):
     axis.set_yticks([])
 
 
-def _save(figure, path):
+def save(figure, path: str | pathlib.Path) -> None:
+    """Writes a figure as the kind of picture that its name ends in."""
     figure.savefig(path)
