@@ -13,9 +13,10 @@ import pytest
 import stand_ins
 
 import tfbackdoor
-from tfbackdoor import grid
+from tfbackdoor import grid_cells
 from tfbackdoor import grid_table
 from tfbackdoor import pieces
+from tfbackdoor import progress
 
 _PLAN = stand_ins.PLAN
 _BADNETS, _BLEND = _PLAN[0], _PLAN[3]
@@ -217,7 +218,7 @@ def test_the_mean_over_attacks_takes_complete_rows_only():
             value["attack_success"] = {"value": success / (1 + bool(defence))}
             records[piece] = record("finished", content={"scores": value})
     records[piece] = record("missing")
-    lines = grid_table._share_table(grid_table.make_cells(records))
+    lines = grid_table._share_table(grid_cells.make_cells(records))
     # (90 + 80) / 2 and half of it: c is incomplete and none is no attack.
     assert lines[-1] == "| mean of 2 attacks | 50.0 / 85.0 | 50.0 / 42.5 |"
     assert "| c | 50.0 / 10.0 | to be done |" in lines
@@ -232,7 +233,7 @@ def test_time_left_is_the_mean_of_finished_pieces_of_the_kind(tmp_path):
     assert said[-1].endswith("; 0 s left")
     seconds = {_PLAN[0]: 10.0, _PLAN[1]: 4.0, _PLAN[2]: 8.0}
     # Blend is an attack like BadNets; ANP's own mean; all defences' for FT.
-    assert grid._estimate(_BLEND, seconds) == 10.0
-    assert grid._estimate(_PLAN[4], seconds) == 4.0
+    assert progress.estimate(_BLEND, seconds) == 10.0
+    assert progress.estimate(_PLAN[4], seconds) == 4.0
     other = pieces.Piece("blend", 0, "fine_tuning", 0.05)
-    assert grid._estimate(other, seconds) == 6.0
+    assert progress.estimate(other, seconds) == 6.0

@@ -1,11 +1,15 @@
 """Finds and removes backdoors in Keras image classifiers."""
 
+from tfbackdoor.analysis import activation_gap
+from tfbackdoor.analysis import embed
+from tfbackdoor.analysis import penultimate_features
 from tfbackdoor.arrays import read_arrays
 from tfbackdoor.attacks.poisoning import Poisoning
 from tfbackdoor.attacks.poisoning import poison
 from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.augmentation import augment
+from tfbackdoor.benchmark import Benchmark
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
@@ -42,11 +46,15 @@ from tfbackdoor.evaluation import evaluate
 from tfbackdoor.evaluation import scores_table
 from tfbackdoor.export import export_classifier
 from tfbackdoor.figures import plot_attention
+from tfbackdoor.figures import plot_attention_rows
 from tfbackdoor.figures import plot_curve
+from tfbackdoor.figures import plot_embedding
+from tfbackdoor.figures import plot_gap
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
 from tfbackdoor.grid import plan_grid
 from tfbackdoor.grid import run_grid
+from tfbackdoor.grid_figures import plot_shares
 from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
@@ -75,6 +83,7 @@ __all__ = [
     "AdversarialNeuronPruning",
     "AttentionTransfer",
     "BackdoorScores",
+    "Benchmark",
     "ClassifierTraining",
     "CoupledSGD",
     "CurvePoint",
@@ -93,6 +102,7 @@ __all__ = [
     "TriggerInversion",
     "ValueRange",
     "accuracy_loss",
+    "activation_gap",
     "attention_map",
     "attention_maps",
     "augment",
@@ -105,6 +115,7 @@ __all__ = [
     "count_classes",
     "default_precision",
     "defence_effectiveness",
+    "embed",
     "evaluate",
     "export_classifier",
     "find_neurons",
@@ -119,11 +130,16 @@ __all__ = [
     "load_pytorch_weights",
     "make_strategy",
     "make_trigger",
+    "penultimate_features",
     "plan_grid",
     "plot_attention",
+    "plot_attention_rows",
     "plot_curve",
+    "plot_embedding",
+    "plot_gap",
     "plot_masks",
     "plot_samples",
+    "plot_shares",
     "poison",
     "prune_neurons",
     "pruning_curve",

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 
-import numpy as np
-
 from tfbackdoor import claims
+from tfbackdoor import grid_cells
 from tfbackdoor import grid_table
 from tfbackdoor import pieces
+from tfbackdoor import progress
 from tfbackdoor import report
 
 _SETTINGS = "settings.json"
@@ -134,14 +134,14 @@ class _Run:
             for piece, record in records.items()
             if record.state == "failed"
         }
-        self._clock = _Clock(records)
+        self._clock = progress.Clock(records)
         self._drawn = -math.inf
         finished = sum(r.state == "finished" for r in records.values())
         say(f"{finished} of {len(self.plan)} pieces are finished in {root}")
 
     def round(self) -> bool:
         """Does each pending piece that is free; whether there was any."""
-        progress = False
+        worked = False
         for piece in list(self.pending):
             if self._settled(piece):
                 self.pending.remove(piece)
@@ -153,8 +153,8 @@ class _Run:
                     continue
                 self._make(piece)
             self.pending.remove(piece)
-            progress = True
-        return progress
+            worked = True
+        return worked
 
     def finish(self):
         """Writes the table a last time and names what is not finished."""
@@ -195,7 +195,7 @@ class _Run:
         return pieces.read(self.root, piece.attacked).state == "finished"
 
     def _records(self):
-        return grid_table.read_records(self.root, self.plan)
+        return grid_cells.read_records(self.root, self.plan)
 
     def _publish(self, *, figure=False):
         figure = figure or time.monotonic() - self._drawn > _SECONDS_A_FIGURE
@@ -211,59 +211,15 @@ class _Run:
         if record.state == "finished":
             said = (
                 f"{grid_table.describe_scores(record.content['scores'])}, "
-                f"{_duration(record.content['seconds'])}"
+                f"{progress.duration(record.content['seconds'])}"
             )
         left = [piece for piece in self.pending if not self._settled(piece)]
         seconds = self._clock.time_left(left, self._records())
         known = "time left unknown"
         if seconds is not None:
-            known = f"{_duration(seconds)} left"
+            known = f"{progress.duration(seconds)} left"
         done = len(self.plan) - len(left)
         return f"[{done}/{len(self.plan)}] {piece}: {said}; {known}"
-
-
-class _Clock:
-    """How long pieces will take, by the mean of the finished ones."""
-
-    def __init__(self, records):
-        self._start = time.monotonic()
-        self._before = {
-            piece for piece, r in records.items() if r.state == "finished"
-        }
-
-    def time_left(self, left, records) -> float | None:
-        """Seconds at the pace of all processes since this one started."""
-        seconds = {
-            piece: record.content["seconds"]
-            for piece, record in records.items()
-            if record.state == "finished"
-        }
-        estimates = [_estimate(piece, seconds) for piece in left]
-        if None in estimates:
-            return None
-        elapsed = time.monotonic() - self._start
-        worked = sum(s for p, s in seconds.items() if p not in self._before)
-        return sum(estimates) / max(1.0, worked / max(elapsed, 1e-3))
-
-
-def _estimate(piece, seconds):
-    """Mean duration of the pieces of a kind, else of those most like it."""
-    for same in (
-        lambda other: other.kind == piece.kind,
-        lambda other: other.kind[0] == piece.kind[0],
-        lambda other: True,
-    ):
-        known = [time for other, time in seconds.items() if same(other)]
-        if known:
-            return float(np.mean(known))
-    return None
-
-
-def _duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 @contextlib.contextmanager

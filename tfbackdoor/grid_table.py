@@ -1,115 +1,32 @@
-"""The table of a grid: means and deviations over seeds, in four forms."""
+"""The table of a grid as CSV, JSON, Markdown and a figure."""
 
 import csv
 import dataclasses
 import io
 import json
-import math
 import os
 import pathlib
 from collections.abc import Iterable
 
 import numpy as np
 
+from tfbackdoor import grid_cells
 from tfbackdoor import grid_figures
 from tfbackdoor import pieces
 
-_RATES = {"accuracy": "clean_accuracy", "attack_success": "attack_success"}
 _COLUMNS = (
     "attack",
     "defence",
     "clean_share",
     "seeds",
-    *(f"{rate}_{number}" for rate in _RATES for number in ("mean", "std")),
+    *(
+        f"{rate}_{number}"
+        for rate in grid_cells.RATES
+        for number in ("mean", "std")
+    ),
     "problems",
 )
 _CLEAN = "none"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """An attack before or after a defence, over all seeds.
-
-    Args:
-        attack: str.
-        defence: str, or None before any defence.
-        share: float, of the training images as clean ones, or None.
-        rates: from `"accuracy"` and `"attack_success"` to a dict from seed to
-            share in [0, 1]; seeds without that rate are left out.
-        seeds: the finished ones.
-        problems: from the seed of a corrupt or failed piece to its record.
-        missing: seeds that are still to be done.
-    """
-
-    attack: str
-    defence: str | None
-    share: float | None
-    rates: dict[str, dict[int, float]]
-    seeds: list[int]
-    problems: dict[int, pieces.Record]
-    missing: list[int]
-
-    def mean(self, rate: str) -> float | None:
-        """Mean over seeds, None where there is none."""
-        values = list(self.rates[rate].values())
-        return float(np.mean(values)) if values else None
-
-    def deviation(self, rate: str) -> float | None:
-        """Standard deviation of a sample (n - 1), None below two seeds."""
-        values = list(self.rates[rate].values())
-        return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-    def to_json(self) -> dict:
-        """The cell as `results.json` holds it."""
-        return {
-            "attack": self.attack,
-            "defence": self.defence,
-            "clean_share": self.share,
-            "seeds": self.seeds,
-            **{
-                rate: {
-                    "mean": self.mean(rate),
-                    "std": self.deviation(rate),
-                    "by_seed": self.rates[rate],
-                }
-                for rate in _RATES
-            },
-            "problems": {
-                seed: {"state": record.state, "error": record.error}
-                for seed, record in self.problems.items()
-            },
-            "missing": self.missing,
-        }
-
-
-def read_records(
-    root: pathlib.Path, plan: Iterable[pieces.Piece]
-) -> dict[pieces.Piece, pieces.Record]:
-    """The record of each piece.
-
-    What cannot be done, because its attack is corrupt or failed, counts as
-    corrupt or failed too.
-    """
-    records = {piece: pieces.read(root, piece) for piece in plan}
-    for piece, record in records.items():
-        if record.state in ("finished", "corrupt") or piece.defence is None:
-            continue
-        attacked = records.get(piece.attacked)
-        attacked = attacked or pieces.read(root, piece.attacked)
-        if attacked.state in ("corrupt", "failed"):
-            records[piece] = dataclasses.replace(attacked, stamp=0)
-    return records
-
-
-def make_cells(
-    records: dict[pieces.Piece, pieces.Record],
-) -> list[Cell]:
-    """The cells of a table, in the order in which their pieces come."""
-    by_cell = {}
-    for piece, record in records.items():
-        key = piece.attack, piece.defence, piece.share
-        by_cell.setdefault(key, {})[piece.seed] = record
-    return [_cell(*key, by_seed) for key, by_seed in by_cell.items()]
 
 
 def write_results(
@@ -128,8 +45,8 @@ def write_results(
         figure: whether `results.png` is drawn too.
     """
     everything = dict.fromkeys([*plan, *pieces.find(root)])
-    records = read_records(root, everything)
-    cells = make_cells(records)
+    records = grid_cells.read_records(root, everything)
+    cells = grid_cells.make_cells(records)
     versions = _versions(records.values())
     content = {
         "settings": settings,
@@ -156,35 +73,11 @@ def write_results(
 
 def describe_scores(scores: dict) -> str:
     """Accuracy and attack success of `Scores.to_json` in words."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_percent(_value(scores, field))} %"
-        for name, field in _RATES.items()
-    )
-
-
-def _cell(attack, defence, share, by_seed):
-    finished = {s: r for s, r in by_seed.items() if r.state == "finished"}
-    rates = {
-        rate: {
-            seed: value
-            for seed, record in finished.items()
-            for value in [_value(record.content["scores"], field)]
-            if value is not None
-        }
-        for rate, field in _RATES.items()
+    shares = {
+        name.replace("_", " "): grid_cells.value_of(scores, field)
+        for name, field in grid_cells.RATES.items()
     }
-    problems = {
-        s: r for s, r in by_seed.items() if r.state in ("corrupt", "failed")
-    }
-    missing = [s for s, r in by_seed.items() if r.state == "missing"]
-    return Cell(
-        attack, defence, share, rates, list(finished), problems, missing
-    )
-
-
-def _value(scores, field):
-    value = (scores.get(field) or {}).get("value")
-    return value if value is not None and math.isfinite(value) else None
+    return ", ".join(f"{n} {_percent(share)} %" for n, share in shares.items())
 
 
 def _versions(records):
@@ -213,7 +106,7 @@ def _to_csv(cells):
     for cell in cells:
         numbers = [
             number(rate)
-            for rate in _RATES
+            for rate in grid_cells.RATES
             for number in (cell.mean, cell.deviation)
         ]
         row = [
@@ -291,13 +184,16 @@ def _has_rates(cell):
 def _means(cells):
     return " / ".join(
         _percent(float(np.mean([cell.mean(rate) for cell in cells])))
-        for rate in _RATES
+        for rate in grid_cells.RATES
     )
 
 
 def _text(cell):
     """A cell in words: its rates, what is missing, what went wrong."""
-    rates = [_percent(cell.mean(rate), cell.deviation(rate)) for rate in _RATES]
+    rates = [
+        _percent(cell.mean(rate), cell.deviation(rate))
+        for rate in grid_cells.RATES
+    ]
     notes = [_problems(cell)] if cell.problems else []
     if cell.missing and cell.seeds:
         notes.append(f"of {len(cell.seeds)} seeds so far")
