@@ -33,6 +33,7 @@ class Benchmark:
         test: the same of test images.
         build: function of `(image_shape, classes)` that gives a fresh
             classifier.
+        split: function of `(train, sizes, seed=)` that gives disjoint parts.
         attacker_share: float in (0, 1), of the training images (0.9 in the
             papers).
         train_attacked: function of `(attack, build, train, seed=, **settings)`
@@ -50,6 +51,7 @@ class Benchmark:
     build: Callable
     train_attacked: Callable
     defend_classifier: Callable
+    split: Callable = sampling.split_images
     attacker_share: float = 0.9
     attack_settings: dict = dataclasses.field(default_factory=dict)
     defence_settings: dict = dataclasses.field(default_factory=dict)
@@ -106,7 +108,7 @@ class Benchmark:
                 )
 
     def _split(self, seed, share):
-        return sampling.split_images(
+        return self.split(
             self.train, [self.attacker_share, float(share)], seed=seed
         )
 

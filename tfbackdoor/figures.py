@@ -146,6 +146,7 @@ def plot_attention_rows(
             if row == 0:
                 axis.set_title(tap, fontsize=8)
     axes[0, 0].set_title(title, fontsize=8)
+    figure.supxlabel("attention of each map: dark low, bright high", fontsize=8)
     save(figure, path)
 
 
@@ -175,10 +176,10 @@ def plot_embedding(
             axis.scatter(
                 *clean[labels == label].T,
                 marker=f"${label}$",
-                s=22 * len(str(label)),
+                s=32 * len(str(label)),
                 linewidths=0,
                 color=PALETTE[1] if chosen else "#666666",
-                alpha=1.0 if chosen else 0.6,
+                alpha=1.0 if chosen else 0.8,
             )
         axis.scatter(
             *triggered.T, marker="x", s=18, color=PALETTE[2], linewidths=0.9
@@ -218,7 +219,7 @@ def plot_gap(gaps: dict[str, np.ndarray], path: str | pathlib.Path) -> None:
 def _legend_of_embedding(figure, target):
     from matplotlib.lines import Line2D
 
-    marks = {"clean, a digit a class": ("$7$", "#666666")}
+    marks = {"clean, the number of the class": ("$7$", "#666666")}
     if target is not None:
         marks[f"clean, target class {target}"] = (f"${target}$", PALETTE[1])
     marks["triggered"] = ("x", PALETTE[2])

@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from tfbackdoor import figures
 
 _TITLES = {
@@ -18,43 +16,26 @@ _PANELS_A_ROW = 4
 def plot_cells(cells: Sequence[dict], path: str | pathlib.Path) -> None:
     """Accuracy and attack success of every attack, before and after defences.
 
-    One column of panels a share of clean data; the bars are standard
-    deviations over seeds.
+    Two panels a share of clean data; the bars are standard deviations over
+    seeds.
 
     Args:
         cells: of `results.json`.
         path: file to write.
     """
     attacks = list(dict.fromkeys(cell["attack"] for cell in cells))
-    defences = _defences(cells)
     shares = _shares(cells) or [None]
-    inches = (max(4.5, 0.62 * len(attacks) + 1.2) * len(shares), 6.4)
-    figure, axes = figures.grid(2, len(shares), inches=inches, sharey="row")
-    for column, share in enumerate(shares):
-        for axis, rate in zip(axes[:, column], _TITLES):
-            for index, defence in enumerate(defences):
-                shown = [
-                    cell
-                    for cell in cells
-                    if cell["defence"] == defence
-                    and cell["clean_share"] in (None, share)
-                ]
-                offset = _SPREAD * ((index + 0.5) / len(defences) - 0.5)
-                where = [attacks.index(c["attack"]) + offset for c in shown]
-                _points(axis, where, shown, rate, index, defence or "before")
-            axis.set_xlim(-0.6, len(attacks) - 0.4)
-            axis.set_ylim(-4, 104)
-            axis.set_xticks(range(len(attacks)), [])
-            axis.grid(axis="y", alpha=0.3)
-            for edge in np.arange(len(attacks) - 1) + 0.5:
-                axis.axvline(edge, color="black", alpha=0.12, linewidth=0.8)
-        if share is not None:
-            axes[0, column].set_title(f"{100 * share:g} % clean data")
-        axes[1, column].set_xticks(
-            range(len(attacks)), attacks, rotation=40, ha="right"
-        )
-    for axis, title in zip(axes[:, 0], _TITLES.values()):
-        axis.set_ylabel(title)
+    inches = (max(5.5, 0.62 * len(attacks) + 1.2), 5.0 * len(shares) + 1.2)
+    figure, axes = figures.grid(2 * len(shares), 1, inches=inches)
+    for row, axis in enumerate(axes.flat):
+        share, rate = shares[row // 2], list(_TITLES)[row % 2]
+        shown = [c for c in cells if c["clean_share"] in (None, share)]
+        _plot_rate(axis, shown, attacks, rate)
+        if share is not None and row % 2 == 0:
+            axis.set_title(f"{100 * share:g} % clean data", fontsize=10)
+    axes[-1, 0].set_xticks(
+        range(len(attacks)), attacks, rotation=40, ha="right"
+    )
     _legend(figure, axes[0, 0])
     figures.save(figure, path)
 
@@ -85,7 +66,6 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
         rows,
         columns,
         inches=(max(2.6 * columns, 4.5) + 0.4, 2.4 * rows + 0.8),
-        sharex=True,
         sharey=True,
     )
     for axis, attack in zip(axes.flat, attacks):
@@ -121,6 +101,23 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
     figure.supylabel("attack success, %", fontsize=9)
     _legend(figure, axes[0, 0])
     figures.save(figure, path)
+
+
+def _plot_rate(axis, cells, attacks, rate):
+    """A rate of each attack, the defences side by side."""
+    defences = _defences(cells)
+    for index, defence in enumerate(defences):
+        shown = [cell for cell in cells if cell["defence"] == defence]
+        offset = _SPREAD * ((index + 0.5) / len(defences) - 0.5)
+        where = [attacks.index(cell["attack"]) + offset for cell in shown]
+        _points(axis, where, shown, rate, index, defence or "before")
+    for edge in range(1, len(attacks)):
+        axis.axvline(edge - 0.5, color="black", alpha=0.12, linewidth=0.8)
+    axis.set_xlim(-0.6, len(attacks) - 0.4)
+    axis.set_ylim(-4, 104)
+    axis.set_xticks(range(len(attacks)), [])
+    axis.set_ylabel(_TITLES[rate])
+    axis.grid(axis="y", alpha=0.3)
 
 
 def _points(axis, where, cells, rate, index, label, *, line=""):
