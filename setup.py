@@ -12,6 +12,7 @@ _LAUNCHERS = (
     "train",
     "anp",
     "nad",
+    "defend",
     "evaluate",
     "convert",
     "benchmark",

@@ -12,6 +12,7 @@ threshold on those of them held out, prunes, and writes the purified
 from absl import flags
 
 from launch import defence
+from launch import recipe
 from launch import runner
 
 flags.DEFINE_integer(
@@ -31,8 +32,6 @@ flags.DEFINE_integer("iterations", 2000, "Batches (2000 in the paper).", 1)
 flags.DEFINE_integer("batch_size", 128, "Images a batch (128).", 1)
 flags.DEFINE_float("learning_rate", 0.2, "SGD on the masks (0.2).", 0.0)
 flags.DEFINE_float("momentum", 0.9, "Momentum of that SGD (0.9).", 0.0, 1.0)
-flags.DEFINE_bool("augment", True, "Random crop and flip (as in the paper).")
-flags.DEFINE_bool("flip", True, "Whether augmenting mirrors images.")
 flags.DEFINE_float(
     "max_accuracy_drop",
     0.03,
@@ -62,8 +61,20 @@ flags.DEFINE_float(
 
 
 FLAGS = flags.FLAGS
-_ITERATIONS_PER_EPOCH = 100
-_RECOVERY_BATCH_SIZE = 64
+_SETTINGS = (
+    "epsilon",
+    "alpha",
+    "steps",
+    "iterations",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "held_out",
+    "max_accuracy_drop",
+    "threshold",
+    "recovery_steps",
+    "recovery_rate",
+)
 _TEST_CURVE_MARGIN = 0.02  # Of a curve that is only looked at.
 
 
@@ -76,55 +87,42 @@ def job(folder):
     with strategy.scope():
         classifier = defence.load_classifier()
         test, poisoning = defence.load_test(classifier)
-        optimise, judge = defence.load_clean(classifier, FLAGS.held_out)
-        original = tfbackdoor.copy_classifier(classifier)
-        rows = {"before": tfbackdoor.evaluate(classifier, test, poisoning)}
-        masks = _learn_masks(classifier, optimise, precision)
-    held_out_curve, test_curve = (
-        tfbackdoor.pruning_curve(
+        clean = defence.load_clean_images(classifier)
+        outcome = recipe.run(
+            "anp",
             classifier,
-            masks,
-            images,
-            attack,
-            margin=margin,
+            clean,
+            neuron_masks=FLAGS.neuron_masks
+            and tfbackdoor.read_arrays(FLAGS.neuron_masks),
             precision=precision,
+            **{name: FLAGS[name].value for name in _SETTINGS},
         )
-        for images, attack, margin in (
-            (judge, None, 0.0),
-            (test, poisoning, _TEST_CURVE_MARGIN),
-        )
-    )
-    pruned, threshold = _prune(classifier, masks, held_out_curve)
-    rows["after ANP"] = tfbackdoor.evaluate(classifier, test, poisoning)
-    if FLAGS.recovery_steps:
-        with strategy.scope():
-            classifier = _recover(
-                classifier, original, optimise, pruned, precision
-            )
-        rows["recovered"] = tfbackdoor.evaluate(classifier, test, poisoning)
-    _write(folder, masks, held_out_curve, test_curve, threshold)
-    defence.write_results(
-        folder,
+        rows = recipe.score(classifier, outcome, test, poisoning)
+    masks = outcome.found["masks"]
+    _print_choice(masks, outcome.found["pruned"], outcome.details["threshold"])
+    test_curve = tfbackdoor.pruning_curve(
         classifier,
-        rows,
+        masks,
         test,
-        {
-            "threshold": threshold,
-            "threshold_chosen_by": "held-out clean accuracy"
-            if FLAGS.threshold is None
-            else "the user",
-        },
+        poisoning,
+        margin=_TEST_CURVE_MARGIN,
+        precision=precision,
+    )
+    _write(folder, outcome, test_curve)
+    defence.write_results(
+        folder, outcome.classifier, rows, test, outcome.details
     )
 
 
-def _write(folder, masks, held_out_curve, test_curve, threshold):
+def _write(folder, outcome, test_curve):
     """Writes the masks and the curves, as files and as figures."""
     import tfbackdoor
 
+    masks, threshold = outcome.found["masks"], outcome.details["threshold"]
     tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
     tfbackdoor.plot_curve(test_curve, folder / "curve.png", chosen=threshold)
     tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
-    curves = {"held_out": held_out_curve, "test": test_curve}
+    curves = {"held_out": outcome.found["curve"], "test": test_curve}
     runner.write_json(
         folder / "curves.json",
         {
@@ -134,84 +132,12 @@ def _write(folder, masks, held_out_curve, test_curve, threshold):
     )
 
 
-def _prune(classifier, masks, held_out_curve):
-    """Prunes at the threshold of the flags, or one chosen on clean images."""
-    import tfbackdoor
-
-    threshold = FLAGS.threshold
-    if threshold is None:
-        chosen = tfbackdoor.choose_threshold(
-            held_out_curve, max_accuracy_drop=FLAGS.max_accuracy_drop
-        )
-        threshold = chosen.threshold
-        pruned = tfbackdoor.prune_neurons(
-            classifier, masks, number=chosen.pruned
-        )
-    else:
-        pruned = tfbackdoor.prune_neurons(
-            classifier, masks, threshold=threshold
-        )
+def _print_choice(masks, pruned, threshold):
     count, total = (sum(map(len, x.values())) for x in (pruned, masks))
     if count:
         print(f"Pruned {count} of {total} neurons at threshold {threshold:g}")
     else:
         print("No threshold is safe within --max_accuracy_drop: none pruned")
-    return pruned, threshold
-
-
-def _recover(pruned_classifier, original, clean, pruned, precision):
-    """Wins back on clean images what pruning cost."""
-    import tfbackdoor
-
-    return tfbackdoor.recover(
-        pruned_classifier,
-        original,
-        _batches(clean, _RECOVERY_BATCH_SIZE),
-        pruned,
-        steps=5 if FLAGS.smoke else FLAGS.recovery_steps,
-        learning_rate=FLAGS.recovery_rate,
-        precision=precision,
-    )
-
-
-def _batches(clean, batch_size):
-    """Augmented batches drawn with replacement."""
-    import tfbackdoor
-
-    batches = tfbackdoor.training_batches(
-        clean, batch_size, seed=FLAGS.seed, replacement=True
-    )
-    if not FLAGS.augment:
-        return batches
-    return tfbackdoor.augment(batches, flip=FLAGS.flip, seed=FLAGS.seed)
-
-
-def _learn_masks(classifier, clean, precision):
-    """The masks of `--neuron_masks`, or those that ANP learns."""
-    import tfbackdoor
-
-    if FLAGS.neuron_masks:
-        return tfbackdoor.read_arrays(FLAGS.neuron_masks)
-    anp = tfbackdoor.AdversarialNeuronPruning(
-        classifier,
-        epsilon=FLAGS.epsilon,
-        alpha=FLAGS.alpha,
-        steps=FLAGS.steps,
-        seed=FLAGS.seed,
-        precision=precision,
-    )
-    anp.compile(
-        tfbackdoor.CoupledSGD(FLAGS.learning_rate, momentum=FLAGS.momentum)
-    )
-    iterations = 10 if FLAGS.smoke else FLAGS.iterations
-    per_epoch = min(_ITERATIONS_PER_EPOCH, iterations)
-    anp.fit(
-        _batches(clean, FLAGS.batch_size),
-        steps_per_epoch=per_epoch,
-        epochs=-(-iterations // per_epoch),
-        callbacks=[tfbackdoor.StopOnNaN()],
-    )
-    return anp.neuron_masks()
 
 
 def main():

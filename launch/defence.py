@@ -1,4 +1,4 @@
-"""What the launchers of both defences share."""
+"""What the launchers that take a classifier share."""
 
 from absl import flags
 
@@ -36,7 +36,7 @@ def load_clean_images(classifier):
     """The defender's clean images, in memory."""
     import tfbackdoor
 
-    _, clean = tfbackdoor.split_images(
+    _, clean = images.split_training(
         images.load("train"),
         [FLAGS.attacker_share, FLAGS.clean_images],
         seed=FLAGS.data_seed,
@@ -44,22 +44,6 @@ def load_clean_images(classifier):
     clean = tfbackdoor.in_memory(clean)
     tfbackdoor.check_images(classifier, clean.batch(256))
     return clean
-
-
-def load_clean(classifier, held_out: float):
-    """The clean images: a part to optimise on, a part to judge on."""
-    import tfbackdoor
-
-    optimise, judge = tfbackdoor.split_images(
-        load_clean_images(classifier),
-        [1.0 - held_out, held_out],
-        seed=FLAGS.seed,
-    )
-    print(
-        f"Clean images: {len(optimise)} to optimise on, {len(judge)} to judge "
-        "on"
-    )
-    return optimise, judge
 
 
 def load_test(classifier):

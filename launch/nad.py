@@ -11,6 +11,7 @@ classifier, and writes the purified `classifier.keras` and `saved_model/`,
 from absl import flags
 
 from launch import defence
+from launch import recipe
 from launch import runner
 
 flags.DEFINE_integer(
@@ -36,13 +37,23 @@ flags.DEFINE_list(
     "betas", None, "A weight for each tap; default 500,1000,1000."
 )
 flags.DEFINE_float("power", 2.0, "p of the attention maps (2).", 0.0)
-flags.DEFINE_bool("augment", True, "Crop, flip, Cutout (as in the paper).")
-flags.DEFINE_bool("flip", True, "Whether augmenting mirrors images.")
 flags.DEFINE_integer("cutout_holes", 1, "Holes of Cutout (1).", 0)
 flags.DEFINE_integer("cutout_length", 9, "Side of a hole, pixels (9).", 1)
 
 
 FLAGS = flags.FLAGS
+_SETTINGS = (
+    "taps",
+    "power",
+    "teacher_epochs",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "decay_factor",
+    "decay_every",
+    "weight_decay",
+    "cutout_length",
+)
 
 
 def job(folder):
@@ -50,74 +61,35 @@ def job(folder):
 
     tfbackdoor.set_seed(FLAGS.seed)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        student = defence.load_classifier()
-        test, poisoning = defence.load_test(student)
-        clean, _ = defence.load_clean(student, held_out=0.0)
-        before = tfbackdoor.evaluate(student, test, poisoning)
-        suspicious = tfbackdoor.copy_classifier(student)
-        nad = _distil(student, clean)
-    nad.teacher.save(folder / "teacher.keras")
-    rows = {
-        "before": before,
-        "teacher": tfbackdoor.evaluate(nad.teacher, test, poisoning),
-        "after NAD": tfbackdoor.evaluate(student, test, poisoning),
-    }
-    _plot_attention(folder, suspicious, nad, test, poisoning)
-    defence.write_results(folder, student, rows, test, {"taps": nad.taps})
-
-
-def _distil(student, clean):
-    import tfbackdoor
-
-    batches = tfbackdoor.training_batches(
-        clean, FLAGS.batch_size, seed=FLAGS.seed
-    )
-    if FLAGS.augment:
-        batches = tfbackdoor.augment(
-            batches,
-            flip=FLAGS.flip,
-            cutout_holes=FLAGS.cutout_holes,
-            cutout_length=FLAGS.cutout_length,
-            seed=FLAGS.seed,
+        classifier = defence.load_classifier()
+        test, poisoning = defence.load_test(classifier)
+        outcome = recipe.run(
+            "nad",
+            classifier,
+            defence.load_clean_images(classifier),
+            teacher=FLAGS.teacher and tfbackdoor.load_classifier(FLAGS.teacher),
+            betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
+            cutout_holes=FLAGS.cutout_holes if FLAGS.augment else 0,
+            precision=runner.precision(),
+            **{name: FLAGS[name].value for name in _SETTINGS},
         )
-    nad = tfbackdoor.NeuralAttentionDistillation(
-        student,
-        FLAGS.teacher and tfbackdoor.load_classifier(FLAGS.teacher),
-        taps=FLAGS.taps,
-        betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
-        power=FLAGS.power,
-        teacher_epochs=1 if FLAGS.smoke else FLAGS.teacher_epochs,
-        precision=runner.precision(),
+        rows = recipe.score(classifier, outcome, test, poisoning)
+    outcome.stages["teacher"].save(folder / "teacher.keras")
+    _plot_attention(folder, classifier, outcome, test, poisoning)
+    defence.write_results(
+        folder, outcome.classifier, rows, test, outcome.details
     )
-    nad.compile(
-        tfbackdoor.CoupledSGD(
-            FLAGS.learning_rate, nesterov=True, l2=FLAGS.weight_decay
-        )
-    )
-    nad.fit(
-        batches,
-        epochs=1 if FLAGS.smoke else FLAGS.epochs,
-        decay_factor=FLAGS.decay_factor,
-        decay_every=FLAGS.decay_every,
-        callbacks=[tfbackdoor.StopOnNaN()],
-    )
-    return nad
 
 
-def _plot_attention(folder, suspicious, nad, test, poisoning):
+def _plot_attention(folder, classifier, outcome, test, poisoning):
     import tfbackdoor
 
     image = next(test.batch(1).as_numpy_iterator())[0]
     if poisoning is not None:
         image = poisoning.trigger(image)
-    classifiers = {
-        "before": suspicious,
-        "teacher": nad.teacher,
-        "after NAD": nad.student,
-    }
     maps = {
-        name: tfbackdoor.attention_maps(classifier, image, nad.taps)
-        for name, classifier in classifiers.items()
+        name: tfbackdoor.attention_maps(stage, image, outcome.details["taps"])
+        for name, stage in {"before": classifier, **outcome.stages}.items()
     }
     tfbackdoor.plot_attention(image[0], maps, folder / "attention.png")
 

@@ -58,7 +58,7 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     train = images.load("train")
     test = images.load("test")
-    attacker, _ = tfbackdoor.split_images(
+    attacker, _ = images.split_training(
         train, [FLAGS.attacker_share, 0], seed=FLAGS.seed
     )
     classes = tfbackdoor.count_classes(train)

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -43,11 +44,78 @@ def test_wide_resnets_have_the_size_of_their_paper(depth, width, parameters):
     assert trained == parameters
 
 
-def test_resnet18_has_the_size_of_its_pytorch_counterpart():
-    classifier = tfbackdoor.resnet18((32, 32, 3), 10)
-    trained = sum(int(np.prod(w.shape)) for w in classifier.trainable_weights)
-    # The CIFAR-10 ResNet-18 known to every PyTorch user.
-    assert trained == 11_173_962
+# Trainable parameters, of 10 classes at 32 pixels and 1,000 at 224; those of
+# torchvision for the latter. How they come about, ResNet-18 at 32 pixels:
+#   stem 27 * 64 + 128; group 1: 4 convolutions 9 * 64^2; groups 2 to 4 of f =
+#   128, 256, 512: 9 * f / 2 * f + 3 * 9 * f^2 + f / 2 * f; normalisations 2 *
+#   (4 * (64 + f ...) + f ...) = 9,600 - 128; head 512 * 10 + 10.
+# PreAct-ResNet-18 normalises the inputs of its convolutions, none of its
+# shortcuts: 2 * 3,392 in place of 2 * 4,800, which is 2,816 fewer. VGG-19: 9 *
+# 2,224,320 for kernels, 3 * 5,504 for biases and normalisations, 5,130.
+@pytest.mark.parametrize(
+    ("name", "small", "large"),
+    [
+        ("resnet18", 11_173_962, 11_689_512),
+        ("resnet34", 21_282_122, 21_797_672),
+        ("resnet50", 23_520_842, 25_557_032),
+        ("resnet101", 42_512_970, 44_549_160),
+        ("resnet152", 58_156_618, 60_192_808),
+        # The larger stem has 40 * 3 * 64 further weights, the head 990 * 513.
+        ("preact_resnet18", 11_171_146, 11_171_146 + 7_680 + 507_870),
+        ("wrn10", 77_850, 77_850 + 990 * 65),
+        ("wrn16", 175_066, 175_066 + 990 * 65),
+        ("wrn40", 563_930, 563_930 + 990 * 65),
+        ("vgg19", 20_040_522, 20_040_522 + 507_870),
+        ("mobilenet_v2", 2_296_922, 3_504_872),
+    ],
+)
+def test_networks_have_the_size_of_their_counterparts(name, small, large):
+    last_maps = {
+        "wrn": ((8, 8), (56, 56)),
+        "vgg": ((2, 2), (14, 14)),  # And then a pool.
+    }.get(name[:3], ((4, 4), (7, 7)))
+    for shape, classes, parameters, last in zip(
+        [(32, 32, 3), (224, 224, 3)], (10, 1000), (small, large), last_maps
+    ):
+        network = tfbackdoor.build_network(name, shape, classes)
+        trained = [int(np.prod(w.shape)) for w in network.trainable_weights]
+        assert sum(trained) == parameters
+        assert network.output_shape == (None, classes)
+        maps = [layer.output.shape[1:3] for layer in network.layers[:-4]]
+        assert maps[-1] == last
+        standard = {layer.__class__.__module__ for layer in network.layers}
+        assert all(module.startswith("keras.") for module in standard)
+
+
+def test_depthwise_kernels_are_filled_channel_by_channel():
+    classifier = tfbackdoor.mobilenet_v2((32, 32, 3), 10, width=0.1)
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for layer in classifier.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            shape = (layer.kernel.shape[2], 1, 3, 3)
+        elif isinstance(layer, keras.layers.Conv2D):
+            shape = [layer.kernel.shape[axis] for axis in (3, 2, 0, 1)]
+        elif isinstance(layer, keras.layers.Dense):
+            shape = layer.kernel.shape[::-1]
+            arrays[f"{layer.name}.bias"] = np.zeros(10)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                count = layer.gamma.shape[0]
+                arrays[f"{layer.name}.{part}"] = rng.random(count)
+            continue
+        else:
+            continue
+        arrays[f"{layer.name}.weight"] = rng.normal(size=shape)
+    tfbackdoor.load_pytorch_weights(classifier, arrays)
+    kernel = classifier.get_layer("layers_3_conv2").kernel
+    expected = arrays["layers_3_conv2.weight"][4, 0]
+    np.testing.assert_allclose(kernel[:, :, 4, 0], expected, rtol=1e-6)
+
+
+def test_an_unknown_network_lists_the_valid_ones():
+    with pytest.raises(ValueError, match="'mobilenet_v2'.*Received: 'resnet'"):
+        tfbackdoor.build_network("resnet", (32, 32, 3), 10)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +123,12 @@ def test_resnet18_has_the_size_of_its_pytorch_counterpart():
     [
         (tfbackdoor.resnet18, {"width": 0.125}),
         (tfbackdoor.wide_resnet, {"depth": 10, "width": 2}),
+        (tfbackdoor.preact_resnet18, {"width": 0.125}),
+        (tfbackdoor.vgg19, {"width": 0.125}),
+        (tfbackdoor.mobilenet_v2, {"width": 0.125}),
     ],
 )
-@pytest.mark.parametrize("shape", [(16, 16, 1), (40, 24, 3)])
+@pytest.mark.parametrize("shape", [(16, 16, 1), (40, 24, 3), (66, 24, 3)])
 def test_any_size_and_number_of_classes(build, settings, shape):
     classifier = build(shape, 7, **settings)
     assert classifier(np.zeros((2, *shape), "float32")).shape == (2, 7)

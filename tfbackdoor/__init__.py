@@ -17,22 +17,33 @@ from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
 from tfbackdoor.classifiers import load_classifier
 from tfbackdoor.data import from_arrays
+from tfbackdoor.data import image_tracks
 from tfbackdoor.data import load_images
 from tfbackdoor.defenses.anp import AdversarialNeuronPruning
 from tfbackdoor.defenses.attention import AttentionTransfer
 from tfbackdoor.defenses.attention import attention_map
 from tfbackdoor.defenses.attention import attention_maps
 from tfbackdoor.defenses.attention import find_taps
+from tfbackdoor.defenses.conditions import Defended
 from tfbackdoor.defenses.distillation import Distillation
 from tfbackdoor.defenses.distillation import recover
+from tfbackdoor.defenses.fine_pruning import DormantPruning
+from tfbackdoor.defenses.fine_pruning import mean_activations
+from tfbackdoor.defenses.fine_pruning import prune_dormant
 from tfbackdoor.defenses.fine_tuning import copy_classifier
 from tfbackdoor.defenses.fine_tuning import fine_tune
+from tfbackdoor.defenses.mode_connectivity import BezierCurve
+from tfbackdoor.defenses.mode_connectivity import choose_point
+from tfbackdoor.defenses.mode_connectivity import read_curve
 from tfbackdoor.defenses.nad import NeuralAttentionDistillation
 from tfbackdoor.defenses.pruning import CurvePoint
 from tfbackdoor.defenses.pruning import choose_threshold
 from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
+from tfbackdoor.defenses.recipes import DEFENCES
+from tfbackdoor.defenses.recipes import defend
+from tfbackdoor.defenses.recipes import run_defence
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed
@@ -59,8 +70,17 @@ from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
+from tfbackdoor.models.mobilenet import mobilenet_v2
+from tfbackdoor.models.networks import NETWORKS
+from tfbackdoor.models.networks import build_network
 from tfbackdoor.models.pytorch import load_pytorch_weights
+from tfbackdoor.models.resnet import preact_resnet18
 from tfbackdoor.models.resnet import resnet18
+from tfbackdoor.models.resnet import resnet34
+from tfbackdoor.models.resnet import resnet50
+from tfbackdoor.models.resnet import resnet101
+from tfbackdoor.models.resnet import resnet152
+from tfbackdoor.models.vgg import vgg19
 from tfbackdoor.models.wide_resnet import wide_resnet
 from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
@@ -79,15 +99,20 @@ from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "DEFENCES",
+    "NETWORKS",
     "AccuracyLoss",
     "AdversarialNeuronPruning",
     "AttentionTransfer",
     "BackdoorScores",
     "Benchmark",
+    "BezierCurve",
     "ClassifierTraining",
     "CoupledSGD",
     "CurvePoint",
+    "Defended",
     "Distillation",
+    "DormantPruning",
     "FusedBatchNormalization",
     "InvertedTriggers",
     "NeuralAttentionDistillation",
@@ -106,15 +131,18 @@ __all__ = [
     "attention_map",
     "attention_maps",
     "augment",
+    "build_network",
     "check_images",
     "choose_augmentation",
     "choose_epsilon",
+    "choose_point",
     "choose_threshold",
     "class_count",
     "copy_classifier",
     "count_classes",
     "default_precision",
     "defence_effectiveness",
+    "defend",
     "embed",
     "evaluate",
     "export_classifier",
@@ -124,12 +152,15 @@ __all__ = [
     "fine_tune",
     "from_arrays",
     "image_shape",
+    "image_tracks",
     "in_memory",
     "load_classifier",
     "load_images",
     "load_pytorch_weights",
     "make_strategy",
     "make_trigger",
+    "mean_activations",
+    "mobilenet_v2",
     "penultimate_features",
     "plan_grid",
     "plot_attention",
@@ -141,12 +172,20 @@ __all__ = [
     "plot_samples",
     "plot_shares",
     "poison",
+    "preact_resnet18",
+    "prune_dormant",
     "prune_neurons",
     "pruning_curve",
     "purify",
     "read_arrays",
+    "read_curve",
     "recover",
     "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "run_defence",
     "run_grid",
     "save_masks",
     "scan",
@@ -155,5 +194,6 @@ __all__ = [
     "split_images",
     "suspicious_neurons",
     "training_batches",
+    "vgg19",
     "wide_resnet",
 ]

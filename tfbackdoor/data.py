@@ -1,4 +1,4 @@
-"""Images from TFDS, a folder, an `.npz` or the package, as `tf.data`.
+"""Images from TFDS, a folder or archive, `.npz` or the package, as `tf.data`.
 
 One convention everywhere: a data set yields `(image, label)`, the image
 float32 in [0, 1] of shape `(height, width, channels)`, the label int64.
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfbackdoor import archives
 from tfbackdoor import arrays
 
 _DIGITS = pathlib.Path(__file__).parent / "embedded" / "digits.npz"
@@ -32,8 +33,9 @@ def load_images(
         source: `"digits"` (embedded in the package: UCI handwritten digits,
             16x16x1, 10 classes); the path of an `.npz` file with arrays
             `<split>_images` (uint8, or float in [0, 1]) and `<split>_labels`;
-            the path of a folder `<split>/<class>/<image file>`; or any name
-            of TensorFlow Datasets, such as `"cifar10"`.
+            the path of a folder `<split>/<class>/<image file>`, or of a tar
+            archive of one, which is read in place; or any name of TensorFlow
+            Datasets, such as `"cifar10"` or `"cifar100"`.
         split: `"train"` or `"test"`, or any split of that source.
         data_dir: where TFDS finds its data sets.
         download: bool, whether TFDS may download.
@@ -52,12 +54,48 @@ def load_images(
         images = _load_digits(split)
     elif str(source).endswith(".npz"):
         images = _load_npz(pathlib.Path(source), split)
+    elif archives.is_archive(source):
+        images = archives.load_archive(
+            _file(source), split, one_size=image_size is None
+        )
     elif pathlib.Path(source).is_dir():
         images = _load_folder(pathlib.Path(source), split, image_size)
     else:
         images = _load_tfds(str(source), split, data_dir, download)
     images = _resized(images, image_size)
     return images.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def image_tracks(
+    source: str | pathlib.Path, split: str = "train"
+) -> np.ndarray:
+    """Which track each image belongs to, of files `<track>_<index>.<suffix>`.
+
+    The frames of a video of one thing, as in GTSRB, are so alike that a clean
+    subset must be drawn by track; see `split_images`.
+
+    Args:
+        source: path of a folder or tar archive, see `load_images`.
+        split: as in `load_images`.
+
+    Returns:
+        Strings `<class>/<track>`, one an image, in the order of `load_images`.
+        A file without `_` in its name is a track of its own.
+
+    Raises:
+        ValueError: where `source` is of another kind, or has no such split.
+    """
+    if archives.is_archive(source):
+        names = archives.image_names(_file(source), split)
+    elif pathlib.Path(source).is_dir():
+        names = _folder_names(pathlib.Path(source), split)
+    else:
+        raise ValueError(
+            "`source` must be a folder or tar archive of files "
+            f"<track>_<index>.<suffix>. Received: {source}"
+        )
+    stems = [name.rpartition(".")[0] for name in names]
+    return np.array([stem.rpartition("_")[0] or stem for stem in stems])
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
@@ -145,7 +183,29 @@ def _load_npz(path, split):
     return from_arrays(*(found[name] for name in names))
 
 
-def _load_folder(path, split, image_size):
+def _file(source):
+    path = pathlib.Path(source)
+    if not path.is_file():
+        raise ValueError(
+            f"`source` must be an archive. Received: {path}, which does not "
+            "exist."
+        )
+    return path
+
+
+def _folder_names(path, split):
+    """`<class>/<file>` of the images of a folder, as `_load_folder` orders."""
+    files = _folder_builder(path, split).as_dataset(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    paths = (
+        pathlib.Path(example["image/filename"].decode())
+        for example in files.as_numpy_iterator()
+    )
+    return [f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _folder_builder(path, split):
     splits = sorted(p.name for p in path.iterdir() if p.is_dir())
     if split not in splits:
         raise ValueError(
@@ -158,7 +218,11 @@ def _load_folder(path, split, image_size):
             "`source` must hold .jpg, .jpeg or .png images, one folder a "
             f"class. Received: {path / split} without any."
         )
-    images = _as_supervised(builder, split)
+    return builder
+
+
+def _load_folder(path, split, image_size):
+    images = _as_supervised(_folder_builder(path, split), split)
     if image_size is None:
         shape = next(iter(images))[0].shape
         images = images.map(

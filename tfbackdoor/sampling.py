@@ -30,7 +30,11 @@ def select(images: tf.data.Dataset, indices) -> tf.data.Dataset:
 
 
 def split_images(
-    images: tf.data.Dataset, sizes: list[int | float], *, seed: int = 0
+    images: tf.data.Dataset,
+    sizes: list[int | float],
+    *,
+    seed: int = 0,
+    tracks: np.ndarray | None = None,
 ) -> list[tf.data.Dataset]:
     """Disjoint random parts of `images`.
 
@@ -41,9 +45,14 @@ def split_images(
         images: unbatched data set of known cardinality.
         sizes: for each part a number of images (int) or a share (float).
         seed: int.
+        tracks: one an image, as `image_tracks` gives them, or None. With them
+            no two parts share a track: each part but the last takes whole
+            tracks of each class alike until it is full, the last draws its
+            images from all tracks that are left.
 
     Raises:
-        ValueError: where the parts are larger than the data set.
+        ValueError: where the parts are larger than the data set, or than what
+            whole tracks leave.
     """
     total = cardinality(images)
     counts = [
@@ -55,12 +64,54 @@ def split_images(
             f"`sizes` must be >= 0 and add up to at most {total} images. "
             f"Received: {sizes}"
         )
-    order = np.random.default_rng(seed).permutation(total)
+    rng = np.random.default_rng(seed)
+    if tracks is not None:
+        parts = _parts_by_track(labels_of(images), tracks, counts, rng)
+        return [select(images, part) for part in parts]
+    order = rng.permutation(total)
     ends = np.cumsum(counts)
     return [
         select(images, order[end - count : end])
         for count, end in zip(counts, ends)
     ]
+
+
+def _parts_by_track(labels, tracks, counts, rng):
+    """Positions of `counts` images each; no track is in two parts."""
+    if len(tracks) != len(labels):
+        raise ValueError(
+            f"`tracks` must name one track for each of {len(labels)} images. "
+            f"Received: {len(tracks)}"
+        )
+    members = _by_track(labels, np.asarray(tracks), rng)
+    parts = []
+    for position, count in enumerate(counts):
+        taken = []
+        is_last = position == len(counts) - 1
+        while members and (is_last or len(taken) < count):
+            taken.extend(members.pop(0))
+        if len(taken) < count:
+            raise ValueError(
+                "`sizes` must leave whole tracks for each part. Received: "
+                f"{counts}, where {len(taken)} images are left for part "
+                f"{position + 1}"
+            )
+        parts.append(rng.permutation(taken)[:count].astype("int64"))
+    return parts
+
+
+def _by_track(labels, tracks, rng):
+    """The positions of each track; any beginning has all classes alike."""
+    _, track_of = np.unique(tracks, return_inverse=True)
+    order = np.argsort(track_of, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(track_of))[:-1])
+    label_of = np.array([labels[positions[0]] for positions in members])
+    place = np.zeros(len(members))
+    for label in np.unique(label_of):
+        of_class = rng.permutation(np.flatnonzero(label_of == label))
+        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    ranked = np.lexsort((rng.random(len(members)), place))
+    return [members[index].tolist() for index in ranked]
 
 
 def in_memory(images: tf.data.Dataset) -> tf.data.Dataset:

@@ -3,17 +3,21 @@
 import tempfile
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import optimizers
 from tfbackdoor import structure
 from tfbackdoor import training
+from tfbackdoor.defenses import pruning
 
 
-def paper_optimizer(learning_rate: float = 0.1) -> keras.optimizers.Optimizer:
+def paper_optimizer(
+    learning_rate: float = 0.1, weight_decay: float = 1e-4
+) -> keras.optimizers.Optimizer:
     """NAD's optimiser: SGD with Nesterov momentum 0.9, weight decay 1e-4."""
     return optimizers.CoupledSGD(
-        learning_rate, momentum=0.9, nesterov=True, l2=1e-4
+        learning_rate, momentum=0.9, nesterov=True, l2=weight_decay
     )
 
 
@@ -46,6 +50,7 @@ def fine_tune(
     optimizer: keras.optimizers.Optimizer | None = None,
     decay_factor: float = 0.1,
     decay_every: int = 2,
+    pruned: dict[str, np.ndarray] | None = None,
     precision: str | None = None,
     verbose="auto",
 ) -> keras.Model:
@@ -60,6 +65,7 @@ def fine_tune(
         optimizer: default `paper_optimizer()`.
         decay_factor: float in (0, 1], see `step_decay`.
         decay_every: int > 0 epochs, see `step_decay`.
+        pruned: neurons that stay at zero, as `prune_neurons` gives them.
         precision: of the forward passes, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
@@ -70,6 +76,8 @@ def fine_tune(
         step_decay(factor=decay_factor, every=decay_every),
         training.StopOnNaN(),
     ]
+    if pruned is not None:
+        callbacks.append(pruning.HoldPruned(tuned, pruned))
     if validation is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping(

@@ -6,6 +6,7 @@ import numpy as np
 _IGNORED = "num_batches_tracked"
 _PARAMETERS = {
     keras.layers.Conv2D: {"weight": "kernel", "bias": "bias"},
+    keras.layers.DepthwiseConv2D: {"weight": "kernel", "bias": "bias"},
     keras.layers.Dense: {"weight": "kernel", "bias": "bias"},
     keras.layers.BatchNormalization: {
         "weight": "gamma",
@@ -14,8 +15,10 @@ _PARAMETERS = {
         "running_var": "moving_variance",
     },
 }
-# PyTorch's (out, in, height, width) and (out, in) to Keras' layouts.
+# PyTorch's (out, in, height, width) and (out, in) to Keras' layouts; of a
+# depthwise kernel (out, 1, height, width).
 _TRANSPOSITIONS = {4: (2, 3, 1, 0), 2: (1, 0)}
+_DEPTHWISE_TRANSPOSITION = (2, 3, 0, 1)
 
 
 def load_pytorch_weights(
@@ -52,9 +55,17 @@ def load_pytorch_weights(
             f"Received: missing {missing[:3]}, unknown {unknown[:3]}"
         )
     assignments = []
+    depthwise = {
+        id(layer.kernel)
+        for layer in classifier.layers
+        if isinstance(layer, keras.layers.DepthwiseConv2D)
+    }
     for name, array in arrays.items():
         variable = variables[name.replace(".", "_")]
-        array = np.transpose(array, _TRANSPOSITIONS.get(array.ndim))
+        order = _TRANSPOSITIONS.get(array.ndim)
+        if id(variable) in depthwise:
+            order = _DEPTHWISE_TRANSPOSITION
+        array = np.transpose(array, order)
         if array.shape != tuple(variable.shape):
             raise ValueError(
                 f"`arrays` must fit the classifier's shapes: {name} needs "

@@ -1,0 +1,180 @@
+"""The defences of the two papers, by their settings."""
+
+import keras
+
+from tfbackdoor import optimizers
+from tfbackdoor import training
+from tfbackdoor.defenses import anp as anp_module
+from tfbackdoor.defenses import conditions as conditions_module
+from tfbackdoor.defenses import distillation
+from tfbackdoor.defenses import fine_tuning
+from tfbackdoor.defenses import nad as nad_module
+from tfbackdoor.defenses import pruning
+
+_ITERATIONS_PER_EPOCH = 100
+_SMALL_ITERATIONS, _SMALL_RECOVERY = 10, 5
+_RECOVERY_BATCH = 64
+
+
+def by_nad(
+    classifier,
+    clean,
+    conditions,
+    *,
+    teacher: keras.Model | None = None,
+    taps=None,
+    betas=None,
+    power: float = 2.0,
+    teacher_epochs: int = 10,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    decay_factor: float = 0.1,
+    decay_every: int = 2,
+    weight_decay: float = 1e-4,
+    cutout_holes: int = 1,
+    cutout_length: int = 9,
+) -> conditions_module.Defended:
+    """NAD (Li et al. 2021); see `NeuralAttentionDistillation`.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        conditions: the other arguments of `defend`.
+        teacher: classifier to imitate, default the classifier fine-tuned.
+        taps: see `NeuralAttentionDistillation`.
+        betas: see `NeuralAttentionDistillation`.
+        power: see `NeuralAttentionDistillation`.
+        teacher_epochs: int > 0, of fine-tuning a teacher (5 to 10).
+        epochs: int > 0, of distillation (10).
+        batch_size: int > 0 (64).
+        learning_rate: float > 0 at the start (0.1).
+        decay_factor: float in (0, 1], what multiplies it (0.1) ...
+        decay_every: int > 0, ... after so many epochs (2).
+        weight_decay: float >= 0 (1e-4).
+        cutout_holes: int >= 0, holes of Cutout (1).
+        cutout_length: int > 0, their side in pixels (9).
+    """
+    nad = nad_module.NeuralAttentionDistillation(
+        fine_tuning.copy_classifier(classifier),
+        teacher,
+        taps=taps,
+        betas=betas,
+        power=power,
+        teacher_epochs=conditions.epochs(teacher_epochs),
+        precision=conditions.precision,
+    )
+    nad.compile(fine_tuning.paper_optimizer(learning_rate, weight_decay))
+    nad.fit(
+        conditions.batches(
+            clean,
+            batch_size,
+            cutout_holes=cutout_holes,
+            cutout_length=cutout_length,
+        ),
+        epochs=conditions.epochs(epochs),
+        decay_factor=decay_factor,
+        decay_every=decay_every,
+        callbacks=[training.StopOnNaN()],
+        verbose=conditions.verbose,
+    )
+    return conditions_module.Defended(
+        {"teacher": nad.teacher, "after NAD": nad.student}, {"taps": nad.taps}
+    )
+
+
+def by_anp(
+    classifier,
+    clean,
+    conditions,
+    *,
+    epsilon: float = 0.4,
+    alpha: float = 0.2,
+    steps: int = 1,
+    iterations: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 0.2,
+    momentum: float = 0.9,
+    held_out: float = 0.2,
+    max_accuracy_drop: float = 0.03,
+    threshold: float | None = None,
+    neuron_masks: dict | None = None,
+    recovery_steps: int = 0,
+    recovery_rate: float = 0.01,
+) -> conditions_module.Defended:
+    """ANP (Wu & Wang 2021); see `AdversarialNeuronPruning`.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        conditions: the other arguments of `defend`.
+        epsilon: float >= 0, the perturbation (0.4).
+        alpha: float in [0, 1], weight of the clean loss (0.2).
+        steps: int > 0, steps of the perturbation (1).
+        iterations: int > 0, batches (2,000).
+        batch_size: int > 0 (128).
+        learning_rate: float > 0, of the masks (0.2).
+        momentum: float in [0, 1), of the masks (0.9).
+        held_out: float in (0, 1), share of the clean images that judges.
+        max_accuracy_drop: float in [0, 1], held-out accuracy that pruning may
+            cost, see `choose_threshold`.
+        threshold: float in [0, 1], in place of choosing one (0.2 in the
+            paper).
+        neuron_masks: masks learned before, in place of learning them.
+        recovery_steps: int >= 0, batches of `recover` (none in the paper).
+        recovery_rate: float > 0, its learning rate at the start.
+    """
+    optimise, judge = conditions.hold_out(clean, held_out)
+    masks = neuron_masks
+    if masks is None:
+        anp = anp_module.AdversarialNeuronPruning(
+            classifier,
+            epsilon=epsilon,
+            alpha=alpha,
+            steps=steps,
+            seed=conditions.seed,
+            precision=conditions.precision,
+        )
+        anp.compile(optimizers.CoupledSGD(learning_rate, momentum=momentum))
+        if conditions.small:
+            iterations = _SMALL_ITERATIONS
+        per_epoch = min(_ITERATIONS_PER_EPOCH, iterations)
+        anp.fit(
+            conditions.batches(optimise, batch_size, replacement=True),
+            steps_per_epoch=per_epoch,
+            epochs=-(-iterations // per_epoch),
+            callbacks=[training.StopOnNaN()],
+            verbose=conditions.verbose,
+        )
+        masks = anp.neuron_masks()
+    curve = pruning.pruning_curve(
+        classifier, masks, judge, precision=conditions.precision
+    )
+    copy = fine_tuning.copy_classifier(classifier)
+    if threshold is None:
+        chosen_by = "held-out clean accuracy"
+        point = pruning.choose_threshold(
+            curve, max_accuracy_drop=max_accuracy_drop
+        )
+        threshold = point.threshold
+        pruned = pruning.prune_neurons(copy, masks, number=point.pruned)
+    else:
+        chosen_by = "the user"
+        pruned = pruning.prune_neurons(copy, masks, threshold=threshold)
+    stages = {"after ANP": copy}
+    if recovery_steps:
+        stages["recovered"] = distillation.recover(
+            copy,
+            classifier,
+            conditions.batches(optimise, _RECOVERY_BATCH, replacement=True),
+            pruned,
+            steps=_SMALL_RECOVERY if conditions.small else recovery_steps,
+            learning_rate=recovery_rate,
+            precision=conditions.precision,
+            verbose=conditions.verbose,
+        )
+    return conditions_module.Defended(
+        stages,
+        {"threshold": threshold, "threshold_chosen_by": chosen_by},
+        {"masks": masks, "curve": curve, "pruned": pruned},
+    )
