@@ -4,10 +4,21 @@ from tfbackdoor.analysis import activation_gap
 from tfbackdoor.analysis import embed
 from tfbackdoor.analysis import penultimate_features
 from tfbackdoor.arrays import read_arrays
+from tfbackdoor.attacks.adversarial import LinfPerturbation
+from tfbackdoor.attacks.adversarial import perturb_images
+from tfbackdoor.attacks.generators import GeneratedTrigger
+from tfbackdoor.attacks.input_aware import InputAwareTraining
+from tfbackdoor.attacks.input_aware import MaskTraining
 from tfbackdoor.attacks.poisoning import Poisoning
 from tfbackdoor.attacks.poisoning import poison
+from tfbackdoor.attacks.recipes import ATTACKS
+from tfbackdoor.attacks.recipes import Attack
+from tfbackdoor.attacks.recipes import train_attacked
+from tfbackdoor.attacks.refool import Reflections
+from tfbackdoor.attacks.refool import make_reflections
 from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
+from tfbackdoor.attacks.trojan import make_trojan_trigger
 from tfbackdoor.augmentation import augment
 from tfbackdoor.benchmark import Benchmark
 from tfbackdoor.calibration import choose_augmentation
@@ -99,10 +110,12 @@ from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
 __all__ = [
+    "ATTACKS",
     "DEFENCES",
     "NETWORKS",
     "AccuracyLoss",
     "AdversarialNeuronPruning",
+    "Attack",
     "AttentionTransfer",
     "BackdoorScores",
     "Benchmark",
@@ -114,11 +127,16 @@ __all__ = [
     "Distillation",
     "DormantPruning",
     "FusedBatchNormalization",
+    "GeneratedTrigger",
+    "InputAwareTraining",
     "InvertedTriggers",
+    "LinfPerturbation",
+    "MaskTraining",
     "NeuralAttentionDistillation",
     "NeuronMask",
     "Poisoning",
     "Rate",
+    "Reflections",
     "Report",
     "Scan",
     "Scores",
@@ -157,11 +175,14 @@ __all__ = [
     "load_classifier",
     "load_images",
     "load_pytorch_weights",
+    "make_reflections",
     "make_strategy",
     "make_trigger",
+    "make_trojan_trigger",
     "mean_activations",
     "mobilenet_v2",
     "penultimate_features",
+    "perturb_images",
     "plan_grid",
     "plot_attention",
     "plot_attention_rows",
@@ -193,6 +214,7 @@ __all__ = [
     "set_seed",
     "split_images",
     "suspicious_neurons",
+    "train_attacked",
     "training_batches",
     "vgg19",
     "wide_resnet",

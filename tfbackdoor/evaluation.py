@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import compute_view
+from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
 
 SHOWN_RATES = {
@@ -73,6 +74,10 @@ class Scores:
         attack_success: triggered images given the attacker's label, without
             images that have this label anyway.
         robust_accuracy: the same triggered images given their true label.
+        cross_trigger_accuracy: images with the trigger of another image given
+            their true label, of attacks whose triggers differ by image
+            (Nguyen & Tran 2020); high where a trigger serves its own image
+            alone.
         correct: bool array `(images,)`, which clean images were answered
             right, to compare classifiers image by image.
     """
@@ -81,13 +86,14 @@ class Scores:
     non_target_accuracy: Rate | None = None
     attack_success: Rate | None = None
     robust_accuracy: Rate | None = None
+    cross_trigger_accuracy: Rate | None = None
     correct: np.ndarray | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
 
     @property
     def rates(self) -> dict[str, Rate | None]:
-        """The four rates by name."""
+        """The rates by name."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -309,6 +315,7 @@ class BatchCounter:
         scored = eligible | (tf.range(tf.size(labels)) == 0)
         triggered = self._poisoning.trigger(tf.boolean_mask(images, scored))
         predictions = self._predict(triggered, values)
+        crossed = self._count_crossed(images, labels, values)
         attacked, labels, counted = (
             tf.boolean_mask(x, scored) for x in (attacked, labels, eligible)
         )
@@ -318,7 +325,21 @@ class BatchCounter:
             "attacked": _count_true((predictions == attacked) & counted),
             "robust": _count_true((predictions == labels) & counted),
         }
-        return counts, correct
+        return counts | crossed, correct
+
+    def _count_crossed(self, images, labels, values):
+        """Of images with the trigger of the next one in the batch."""
+        trigger = self._poisoning.trigger
+        if not isinstance(trigger, generators.GeneratedTrigger):
+            return {}
+        stamped = trigger.stamp(images, tf.roll(images, -1, axis=0))
+        right = self._predict(stamped, values) == labels
+        # A batch of one image has no other.
+        counted = tf.fill(tf.shape(labels), tf.size(labels) > 1)
+        return {
+            "crossed": _count_true(counted),
+            "correct_crossed": _count_true(right & counted),
+        }
 
     def _predict(self, images, values):
         scores, _ = self._view(
@@ -343,6 +364,11 @@ def _to_scores(totals):
         non_target_accuracy=Rate(totals["correct_eligible"], eligible),
         attack_success=Rate(totals["attacked"], eligible),
         robust_accuracy=Rate(totals["robust"], eligible),
+        cross_trigger_accuracy=(
+            Rate(totals["correct_crossed"], totals["crossed"])
+            if "crossed" in totals
+            else None
+        ),
     )
 
 

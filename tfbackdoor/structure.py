@@ -177,10 +177,20 @@ class OutputRecorder:
         def recorded_call(*args, **kwargs):
             output = call(*args, **kwargs)
             self._local.outputs.pop(name, None)
-            self._local.outputs[name] = output
+            self._local.outputs[name] = self._kept(output, *args)
             return output
 
         return recorded_call
+
+    def _kept(self, output, *inputs):
+        return output
+
+
+class InputRecorder(OutputRecorder):
+    """Records what some layers are called on: their first argument."""
+
+    def _kept(self, output, *inputs):
+        return inputs[0]
 
 
 class InputRecorder(OutputRecorder):

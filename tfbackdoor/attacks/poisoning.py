@@ -10,12 +10,18 @@ import tensorflow as tf
 
 from tfbackdoor import arrays
 from tfbackdoor import sampling
+from tfbackdoor.attacks import generators
+from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import triggers
 
 MODES = ("all_to_one", "all_to_all", "clean_label")
 _SETTINGS_FILE = "poisoning.json"
 _INDICES_FILE = "poisoned_indices.npz"
-_TRIGGER_FILE = "trigger.npz"
+_TRIGGER_FILES = {
+    "trigger.npz": triggers.Trigger,
+    "reflections.npz": refool.Reflections,
+    "trigger.keras": generators.GeneratedTrigger,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +29,8 @@ class Poisoning:
     """What was poisoned: enough to score any later model.
 
     Args:
-        trigger: the `Trigger`, or any callable from images to images.
+        trigger: a `Trigger`, `Reflections`, a `GeneratedTrigger`, or any
+            callable from images to images.
         classes: int, number of classes.
         target: int, the attacker's class; with `"all_to_all"` it is unused.
         mode: `"all_to_one"` (label becomes `target`), `"all_to_all"` (label
@@ -32,13 +39,14 @@ class Poisoning:
         rate: float in (0, 1], share of the eligible images poisoned: those
             outside the target class for `"all_to_one"` (5 % in ANP), all for
             `"all_to_all"`, those of the target class for `"clean_label"`
-            (80 % in ANP).
+            (80 % in ANP). Where the trigger is trained with the classifier,
+            the share of each batch.
         seed: int, which images.
         indices: integer array, positions of the poisoned images in the
-            training set.
+            training set; empty where each batch draws its own.
     """
 
-    trigger: triggers.Trigger | Callable
+    trigger: Callable
     classes: int
     target: int = 0
     mode: str = "all_to_one"
@@ -72,18 +80,29 @@ class Poisoning:
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `poisoning.json`, the indices and the trigger to `folder`.
 
+        The trigger is `trigger.npz`, `reflections.npz`, or `trigger.keras`
+        where a network draws it.
+
         Raises:
-            TypeError: where the trigger is a callable, which has no file.
+            TypeError: where the trigger is any other callable, which has no
+                file.
         """
-        if not isinstance(self.trigger, triggers.Trigger):
+        names = [
+            name
+            for name, kind in _TRIGGER_FILES.items()
+            if isinstance(self.trigger, kind)
+        ]
+        if not names:
             raise TypeError(
-                "`trigger` must be a Trigger to be written. "
+                "`trigger` must be a Trigger, Reflections or a "
+                "GeneratedTrigger to be written. "
                 f"Received: {type(self.trigger).__name__}"
             )
         folder = pathlib.Path(folder)
-        self.trigger.save(folder / _TRIGGER_FILE)
+        self.trigger.save(folder / names[0])
         np.savez_compressed(folder / _INDICES_FILE, indices=self.indices)
         settings = {
+            "trigger": names[0],
             "mode": self.mode,
             "target": self.target,
             "classes": self.classes,
@@ -95,7 +114,7 @@ class Poisoning:
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> "Poisoning":
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; nothing is unpickled and no code is run.
 
         Raises:
             ValueError: where a file is missing or not as `save` writes it.
@@ -104,8 +123,10 @@ class Poisoning:
         try:
             settings = json.loads((folder / _SETTINGS_FILE).read_text())
             indices = arrays.read_arrays(folder / _INDICES_FILE)["indices"]
+            # Records of versions before had fixed triggers only.
+            name = settings.get("trigger", "trigger.npz")
             return cls(
-                trigger=triggers.Trigger.load(folder / _TRIGGER_FILE),
+                trigger=_TRIGGER_FILES[name].load(folder / name),
                 indices=indices,
                 classes=int(settings["classes"]),
                 target=int(settings["target"]),
@@ -113,11 +134,17 @@ class Poisoning:
                 rate=float(settings["rate"]),
                 seed=int(settings["seed"]),
             )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ValueError(
                 f"`folder` must hold {_SETTINGS_FILE}, {_INDICES_FILE} and "
-                f"{_TRIGGER_FILE}. Received: {folder}, where reading fails "
-                f"with {type(error).__name__}: {error}"
+                f"one of {', '.join(_TRIGGER_FILES)}. Received: {folder}, "
+                f"where reading fails with {type(error).__name__}: {error}"
             ) from error
 
 

@@ -1,0 +1,143 @@
+"""Networks that draw a trigger for each image, and the trigger they draw."""
+
+import dataclasses
+import pathlib
+
+import keras
+import tensorflow as tf
+
+_STEPS = 3
+_SHARPNESS = 20.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GeneratedTrigger:
+    """`images * (1 - mask) + pattern * mask`, both drawn for each image.
+
+    Args:
+        generator: Keras model from images to `[pattern, mask]`, both in
+            [0, 1], the mask with one channel; see `join`.
+
+    Call arguments:
+        images: float32 in [0, 1], `(..., height, width, channels)`.
+    """
+
+    generator: keras.Model
+
+    def __post_init__(self):
+        outputs = getattr(self.generator, "outputs", None) or []
+        if len(outputs) != 2:
+            raise ValueError(
+                "`generator` must be a Keras model that gives a pattern and a "
+                f"mask. Received: {len(outputs)} outputs"
+            )
+
+    def __call__(self, images):
+        return self.stamp(images, images)
+
+    def stamp(self, images, sources):
+        """`images` with the triggers that are drawn for `sources`."""
+        expected, received = self.generator.input_shape[1:], images.shape[-3:]
+        if expected != tuple(received):
+            raise ValueError(
+                f"`images` must have the generator's shape {expected}. "
+                f"Received: {tuple(received)}"
+            )
+        batch = tf.reshape(sources, [-1, *expected])
+        patterns, masks = self.generator(batch, training=False)
+        stamped = blend(tf.reshape(images, [-1, *expected]), patterns, masks)
+        return tf.reshape(stamped, tf.shape(images))
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes a `.keras` file that `load` reads."""
+        self.generator.save(path)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> "GeneratedTrigger":
+        """Reads what `save` wrote, in safe mode: no code in it is run."""
+        try:
+            generator = keras.models.load_model(
+                path, compile=False, safe_mode=True
+            )
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(
+                "`path` must hold a Keras model that loads without custom "
+                f"code. Received: {path}, which fails with: {lines[0]}"
+            ) from error
+        return cls(generator)
+
+
+def blend(images, patterns, masks):
+    """`images` with `patterns` where `masks` are 1."""
+    return images * (1.0 - masks) + patterns * masks
+
+
+def pattern_generator(
+    image_shape: tuple[int, int, int], *, channels: int = 32
+) -> keras.Model:
+    """A network from images to patterns of their shape in [0, 1].
+
+    A U-shaped stack of convolutions without bridges, as deep as the image
+    size can be halved, at most three times.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        channels: int > 0, channels of the first convolutions (32 for
+            CIFAR-10).
+
+    Reference: Nguyen & Tran 2020, appendix.
+    """
+    inputs = keras.Input(image_shape, name="images")
+    x = _hourglass(inputs, channels, image_shape[-1])
+    outputs = keras.layers.Activation("sigmoid", name="pattern")(x)
+    return keras.Model(inputs, outputs, name="pattern_generator")
+
+
+def mask_generator(
+    image_shape: tuple[int, int, int], *, channels: int = 32
+) -> keras.Model:
+    """A network from images to masks `(batch, height, width, 1)` in [0, 1].
+
+    As `pattern_generator`, with outputs pushed towards 0 and 1 by
+    `sigmoid(20 * (2 * s - 1))` of the sigmoid s.
+    """
+    inputs = keras.Input(image_shape, name="images")
+    x = _hourglass(inputs, channels, 1)
+    x = keras.layers.Activation("sigmoid", name="soft_mask")(x)
+    x = keras.layers.Rescaling(2.0 * _SHARPNESS, -_SHARPNESS, name="sharpen")(x)
+    outputs = keras.layers.Activation("sigmoid", name="mask")(x)
+    return keras.Model(inputs, outputs, name="mask_generator")
+
+
+def join(patterns: keras.Model, masks: keras.Model) -> keras.Model:
+    """One model from images to `[pattern, mask]`, on the same weights."""
+    inputs = keras.Input(patterns.input_shape[1:], name="images")
+    return keras.Model(
+        inputs, [patterns(inputs), masks(inputs)], name="trigger"
+    )
+
+
+def _hourglass(x, channels, output_channels):
+    steps = 0
+    while steps < _STEPS and all(
+        size % 2 ** (steps + 1) == 0 for size in x.shape[1:3]
+    ):
+        steps += 1
+    for step in range(steps):
+        x = _convolutions(x, [channels << step] * 2)
+        x = keras.layers.MaxPooling2D()(x)
+    x = _convolutions(x, [channels << steps])
+    for step in reversed(range(steps)):
+        x = keras.layers.UpSampling2D(interpolation="bilinear")(x)
+        before = channels << max(step - 1, 0)
+        x = _convolutions(x, [channels << step, before])
+    return keras.layers.Conv2D(output_channels, 3, padding="same")(x)
+
+
+def _convolutions(x, widths):
+    for width in widths:
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+        x = keras.layers.ReLU()(x)
+    return x

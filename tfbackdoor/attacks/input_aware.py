@@ -1,0 +1,300 @@
+"""The input-aware dynamic backdoor: each image gets a trigger of its own."""
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import compute_view
+from tfbackdoor import devices
+from tfbackdoor import training
+from tfbackdoor.attacks import generators
+from tfbackdoor.attacks import poisoning as poisoning_module
+
+_SMALL = 1e-7
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class MaskTraining(keras.Model):
+    """Trains a mask generator to draw small masks that differ.
+
+    `L = size_weight * mean(max(0, m(x) - density)) + |x - x'| / |m(x) - m(x')|`
+    with another image x' of the batch and root-mean-square distances (Nguyen
+    & Tran 2020, section 4.4). `fit` changes the generator in place; labels
+    are not used.
+
+    Args:
+        generator: Keras model from images to masks, see `mask_generator`.
+        density: float in [0, 1], share of the image that masks may cover free
+            of charge (0.032 in the paper).
+        size_weight: float >= 0 (100 in the authors' code).
+        precision: of the forward passes, see `ComputeView`.
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(batch, height, width, 1)`, masks in [0, 1].
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        *,
+        density: float = 0.032,
+        size_weight: float = 100.0,
+        precision: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0.0 <= density <= 1.0:
+            raise ValueError(
+                f"`density` must lie in [0, 1]. Received: density={density}"
+            )
+        self.generator = generator
+        self.density = density
+        self.size_weight = size_weight
+        self.precision = precision
+        self._view = compute_view.ComputeView(generator, precision)
+        self.built = True
+
+    def compile(self, optimizer=None, **settings):
+        """As Keras' `compile`, with Adam 0.01, betas 0.5 and 0.9."""
+        settings.setdefault("jit_compile", devices.default_jit_compile())
+        super().compile(optimizer or _adam(), **settings)
+
+    def call(self, inputs, training=False):
+        return self._view(inputs, training=training)[0]
+
+    def train_step(self, data):
+        images, *_ = data
+        variables = self.generator.trainable_weights
+        with tf.GradientTape() as tape:
+            masks, updates = self._view(images, training=True)
+            excess = tf.reduce_mean(tf.nn.relu(masks - self.density))
+            ratios = _diversity_losses(
+                (images, _next(images)), (masks, _next(masks))
+            )
+            loss = _of_replica(
+                self.size_weight * excess + tf.reduce_mean(ratios)
+            )
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        _assign(updates)
+        training.log_losses(self, loss=loss)
+        return self.get_metrics_result()
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **training.models_to_config(self, ["generator"]),
+            "density": self.density,
+            "size_weight": self.size_weight,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**training.models_from_config(config, ["generator"]))
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class InputAwareTraining(keras.Model):
+    """Trains a classifier together with the generator of its triggers.
+
+    `L = CE(f(x~), y~) + diversity * |x - x'| / |g(x) - g(x')|` (Nguyen & Tran
+    2020, eq. 5 to 8). Of each batch the first `backdoor_rate` get their own
+    trigger and the attacker's label, the next `cross_rate` the trigger of
+    another image and keep their label, the rest is as it was. `fit` changes
+    classifier and pattern generator in place; the mask generator is trained
+    before, by `MaskTraining`.
+
+    Args:
+        classifier: built Keras classifier.
+        patterns: Keras model from images to patterns in [0, 1].
+        masks: Keras model from images to masks in [0, 1], not trained.
+        classes: int, number of classes.
+        target: int, the attacker's class, unused with `"all_to_all"`.
+        mode: `"all_to_one"` or `"all_to_all"`.
+        backdoor_rate: float in (0, 1], 0.1 in the paper.
+        cross_rate: float in [0, 1], 0.1 in the paper.
+        diversity: float >= 0, weight of that loss (1 in the paper).
+        precision: of the forward passes, see `ComputeView`.
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(batch, classes)`, what the classifier gives.
+
+    Reference: Nguyen & Tran, Input-Aware Dynamic Backdoor Attack, NeurIPS
+    2020.
+    """
+
+    _models = ("classifier", "patterns", "masks")
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        patterns: keras.Model,
+        masks: keras.Model,
+        *,
+        classes: int,
+        target: int = 0,
+        mode: str = "all_to_one",
+        backdoor_rate: float = 0.1,
+        cross_rate: float = 0.1,
+        diversity: float = 1.0,
+        precision: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if mode == "clean_label":
+            raise ValueError(
+                "`mode` must be 'all_to_one' or 'all_to_all': the labels of "
+                f"dynamic triggers are the attacker's. Received: {mode!r}"
+            )
+        if not (cross_rate >= 0.0 and backdoor_rate + cross_rate <= 1.0):
+            raise ValueError(
+                "`backdoor_rate` and `cross_rate` must be shares of a batch. "
+                f"Received: {backdoor_rate} and {cross_rate}"
+            )
+        self.classifier = classifier
+        self.patterns = patterns
+        self.masks = masks
+        self.classes, self.target, self.mode = classes, target, mode
+        self.backdoor_rate, self.cross_rate = backdoor_rate, cross_rate
+        self.diversity = diversity
+        self.precision = precision
+        self.poisoning = poisoning_module.Poisoning(
+            generators.GeneratedTrigger(generators.join(patterns, masks)),
+            classes=classes,
+            target=target,
+            mode=mode,
+            rate=backdoor_rate,
+        )
+        self._classify, self._draw_patterns, self._draw_masks = (
+            compute_view.ComputeView(model, precision)
+            for model in (classifier, patterns, masks)
+        )
+        self.built = True
+
+    def compile(
+        self,
+        optimizer="sgd",
+        loss=None,
+        metrics=None,
+        *,
+        generator_optimizer=None,
+        **settings,
+    ):
+        """As `ClassifierTraining`, with Adam for the pattern generator."""
+        super().compile(
+            optimizer,
+            **training.compile_settings(
+                self.classifier, loss, metrics, **settings
+            ),
+        )
+        self.generator_optimizer = generator_optimizer or _adam()
+        # Neither is for all variables of this model, as Keras would assume.
+        self.optimizer.build(self.classifier.trainable_weights)
+        self.generator_optimizer.build(self.patterns.trainable_weights)
+
+    def call(self, inputs, training=False):
+        return self._classify(inputs, training=training)[0]
+
+    def train_step(self, data):
+        images, labels, *_ = data
+        classified = self.classifier.trainable_weights
+        generated = self.patterns.trainable_weights
+        with tf.GradientTape() as tape:
+            images, labels, diversity, drawing = self._attack(images, labels)
+            outputs, updates = self._classify(images, training=True)
+            loss = self.compute_loss(images, labels, outputs)
+            loss += self.diversity * diversity
+        gradients = tape.gradient(loss, [*classified, *generated])
+        self.optimizer.apply_gradients(zip(gradients, classified))
+        self.generator_optimizer.apply_gradients(
+            zip(gradients[len(classified) :], generated)
+        )
+        _assign([*updates, *drawing])
+        training.log_losses(self, loss=loss)
+        return self.compute_metrics(images, labels, outputs)
+
+    def _attack(self, images, labels):
+        """The batch under attack, its diversity loss, the state updates."""
+        count = keras.ops.shape(images)[0]
+        backdoored = _share(self.backdoor_rate, count)
+        end = keras.ops.minimum(
+            backdoored + _share(self.cross_rate, count), count
+        )
+        others = _next(images)
+        sources = tf.concat([images[:backdoored], others[backdoored:end]], 0)
+        patterns, updates = self._draw_patterns(sources, training=True)
+        masks, _ = self._draw_masks(sources, training=False)
+        pairs = keras.ops.minimum(backdoored, end - backdoored)
+        ratios = _diversity_losses(
+            *(
+                (made[:pairs], made[backdoored : backdoored + pairs])
+                for made in (sources, patterns)
+            )
+        )
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(ratios), tf.cast(pairs, tf.float32)
+        )
+        stamped = generators.blend(images[:end], patterns, masks)
+        attacked = self.poisoning.attacked_labels(labels[:backdoored])
+        return (
+            tf.concat([stamped, images[end:]], 0),
+            tf.concat([attacked, labels[backdoored:]], 0),
+            _of_replica(mean),
+            updates,
+        )
+
+    def get_config(self):
+        names = ("classes", "target", "mode", "backdoor_rate", "cross_rate")
+        return {
+            **super().get_config(),
+            **training.models_to_config(self, self._models),
+            **{name: getattr(self, name) for name in names},
+            "diversity": self.diversity,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**training.models_from_config(config, cls._models))
+
+
+def _share(rate, count):
+    """So many of `count` images, at least one unless the rate is 0."""
+    wanted = keras.ops.round(rate * keras.ops.cast(count, "float32"))
+    return keras.ops.cast(keras.ops.maximum(wanted, rate > 0.0), "int32")
+
+
+def _next(images):
+    """For each image of a batch another."""
+    return tf.roll(images, -1, axis=0)
+
+
+def _diversity_losses(sources, made):
+    """How little pairs differ for how much their sources do, `(pairs,)`."""
+    return _distances(*sources) / (_distances(*made) + _SMALL)
+
+
+def _distances(some, others):
+    squares = tf.reduce_mean((some - others) ** 2, axis=[1, 2, 3])
+    # The root has no gradient at 0.
+    return tf.sqrt(tf.maximum(squares, _SMALL**2))
+
+
+def _of_replica(loss):
+    """A mean over this replica's images as its share of the mean over all."""
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _adam():
+    return keras.optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9)
+
+
+def _assign(updates):
+    for variable, value in updates:
+        variable.assign(value)

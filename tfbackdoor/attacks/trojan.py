@@ -1,0 +1,156 @@
+"""Trojan triggers, made from a network's own neurons."""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor import classifiers
+from tfbackdoor import compute_view
+from tfbackdoor import structure
+from tfbackdoor.attacks import triggers
+
+_SIDE, _MARGIN = 3, 4
+
+
+def trojan_mask(image_shape) -> np.ndarray:
+    """A 3x3 square four pixels from the bottom right, as NAD's pattern has."""
+    mask = np.zeros(image_shape, "float32")
+    end_row, end_column = (size - _MARGIN for size in image_shape[:2])
+    mask[end_row - _SIDE : end_row, end_column - _SIDE : end_column] = 1.0
+    return mask
+
+
+def make_trojan_trigger(
+    classifier: keras.Model,
+    images,
+    *,
+    mask: np.ndarray | None = None,
+    neurons: int = 1,
+    steps: int = 200,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+    precision: str | None = None,
+) -> triggers.Trigger:
+    """The pattern that excites the network's best connected neurons most.
+
+    `max over pattern of sum over chosen n of mean over images of
+    h_n(x * (1 - mask) + pattern * mask)`, by gradient ascent (Liu et al.
+    2018, algorithm 1), where h is what the last dense layer takes. Chosen are
+    the neurons of the largest `sum over classes of |W[n, class]|` among those
+    that the starting pattern leaves a gradient: a silent one cannot be
+    excited. Liu et al. rank by the weights into a neuron; the layer before
+    may be of any kind here, a mere pool among them, so that we take those
+    out of it. The classifier is not changed.
+
+    Args:
+        classifier: built Keras classifier whose scores come from a
+            `keras.layers.Dense`.
+        images: float array in [0, 1], `(batch, height, width, channels)`,
+            what the pattern lies on.
+        mask: array of 0 and 1 of the image's shape, where the pattern is;
+            default `trojan_mask`.
+        neurons: int > 0, how many.
+        steps: int > 0, of Adam.
+        learning_rate: float > 0, of Adam.
+        seed: int, of the starting pattern.
+        precision: of the forward passes, see `ComputeView`.
+
+    Returns:
+        The trigger, which replaces the pixels inside the mask.
+
+    Raises:
+        ValueError: where the scores do not come from a dense layer, or none
+            of its neurons depends on the pattern.
+
+    Reference: Liu et al., Trojaning Attack on Neural Networks, NDSS 2018.
+    """
+    shape = classifiers.image_shape(classifier)
+    mask = trojan_mask(shape) if mask is None else np.asarray(mask, "float32")
+    if mask.shape != shape or not mask.any():
+        raise ValueError(
+            f"`mask` must mark pixels of the image shape {shape}. "
+            f"Received: {mask.shape} with {int(mask.sum())} marked"
+        )
+    features = _Features(classifier, precision)
+    images = tf.convert_to_tensor(images, tf.float32)
+    start = np.random.default_rng(seed).uniform(size=shape).astype("float32")
+    pattern = keras.Variable(start, constraint=_clip)
+
+    def mean_features():
+        return features(images * (1.0 - mask) + pattern * mask)
+
+    with tf.GradientTape(persistent=True) as tape:
+        means = mean_features()
+
+    def is_movable(neuron):
+        direction = tf.one_hot(neuron, len(means))
+        moves = tape.gradient(means, pattern.value, direction)
+        return moves is not None and bool(tf.reduce_any(moves * mask != 0.0))
+
+    chosen = _best_connected(features.head, is_movable, neurons)
+    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer.build([pattern])
+
+    @tf.function
+    def ascend():
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_sum(tf.gather(mean_features(), chosen))
+        gradients = tape.gradient(loss, [pattern.value])
+        optimizer.apply(gradients, [pattern])
+
+    for _ in range(steps):
+        ascend()
+    return triggers.Trigger(mask, pattern.numpy() * mask)
+
+
+class _Features:
+    """The mean over a batch of what a classifier's last dense layer takes."""
+
+    def __init__(self, classifier, precision):
+        view = compute_view.ComputeView(classifier, precision)
+        self.head = _dense_head(classifier, classifier)
+        self._view = view
+        self._recorder = structure.InputRecorder(
+            {"head": _dense_head(view.model, classifier)}
+        )
+
+    def __call__(self, images):
+        with self._recorder.recording() as inputs:
+            self._view(images, training=False)
+        features = keras.ops.cast(inputs["head"], "float32")
+        return tf.reduce_mean(features, axis=0)
+
+
+def _dense_head(model, classifier):
+    classes = classifiers.class_count(classifier)
+    dense = [
+        layer
+        for layer in structure.named_layers(model).values()
+        if isinstance(layer, keras.layers.Dense)
+    ]
+    if not dense or dense[-1].kernel.shape[1] != classes:
+        raise ValueError(
+            "`classifier` must give its scores by a keras.layers.Dense. "
+            f"Received: {classifier.name}, whose last dense layer is "
+            f"{dense[-1].name if dense else None}"
+        )
+    return dense[-1]
+
+
+def _best_connected(head, is_movable, count):
+    """The neurons of largest outgoing weights among those that move."""
+    strength = np.abs(head.kernel.numpy()).sum(axis=1)
+    order = np.argsort(-strength, kind="stable").tolist()
+    chosen = list(itertools.islice(filter(is_movable, order), count))
+    if not chosen:
+        raise ValueError(
+            "`mask` must hold pixels that neurons before the scores depend on. "
+            "Received: a mask under which all of them are silent."
+        )
+    return chosen
+
+
+def _clip(pattern):
+    return keras.ops.clip(pattern, 0.0, 1.0)
