@@ -11,6 +11,8 @@ failed piece is tried again by the next run. `--output` holds `results.md`,
 under `pieces/`, with the classifier and what was poisoned.
 """
 
+import contextlib
+import subprocess
 import sys
 
 from absl import flags
@@ -60,6 +62,9 @@ flags.DEFINE_bool("flip", True, "Whether training mirrors images at random.")
 flags.DEFINE_integer(
     "padding", 4, "Pixels around images that training crops at random (4).", 0
 )
+flags.DEFINE_integer(
+    "processes", 1, "Processes of this machine that share the work.", 1
+)
 flags.DEFINE_bool(
     "save_purified", True, "Whether purified classifiers are kept too."
 )
@@ -74,6 +79,7 @@ _SMOKE = {
     "epochs": 1,
     "seeds": ["0"],
     "clean_shares": ["0.1"],
+    "processes": 2,
 }
 
 
@@ -91,7 +97,10 @@ def job(folder):
     precision = runner.precision()
     benchmark = _benchmark(precision)
     benchmark.check_shares(shares)
-    with tfbackdoor.make_strategy(FLAGS.strategy).scope():
+    with (
+        _helpers(folder),
+        tfbackdoor.make_strategy(FLAGS.strategy).scope(),
+    ):
         unfinished = tfbackdoor.run_grid(
             folder,
             plan,
@@ -107,6 +116,26 @@ def job(folder):
         )
 
 
+@contextlib.contextmanager
+def _helpers(folder):
+    """Runs the further processes that share the work; waits for them."""
+    command = [sys.executable, "-m", "launch.benchmark", *sys.argv[1:]]
+    command += ["--processes=1", f"--output={folder}"]
+    helpers = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for _ in range(FLAGS.processes - 1)
+    ]
+    try:
+        yield
+    except BaseException:
+        for helper in helpers:
+            helper.terminate()
+        raise
+    finally:
+        for helper in helpers:
+            helper.wait()
+
+
 def _benchmark(precision):
     import tfbackdoor
 
@@ -118,6 +147,7 @@ def _benchmark(precision):
         build=networks.build,
         train_attacked=tfbackdoor.train_attacked,
         defend_classifier=tfbackdoor.defend,
+        split=images.split_training,
         attacker_share=FLAGS.attacker_share,
         attack_settings={
             **common,
@@ -140,6 +170,7 @@ def _settings(benchmark, precision):
     return {
         "dataset": FLAGS.dataset,
         "image_size": FLAGS.image_size and [int(n) for n in FLAGS.image_size],
+        "by_track": FLAGS.by_track,
         "train_images": int(benchmark.train.cardinality()),
         "test_images": int(benchmark.test.cardinality()),
         **{flag.name: flag.value for flag in network},

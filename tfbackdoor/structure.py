@@ -193,19 +193,6 @@ class InputRecorder(OutputRecorder):
         return inputs[0]
 
 
-class InputRecorder(OutputRecorder):
-    """Records what some layers are given, the first argument, likewise."""
-
-    def _recorded(self, name, call):
-        @functools.wraps(call)
-        def recorded_call(*args, **kwargs):
-            inputs = args[0] if args else next(iter(kwargs.values()))
-            self._local.outputs[name] = inputs
-            return call(*args, **kwargs)
-
-        return recorded_call
-
-
 def _is_model(operation):
     return isinstance(operation, keras.Model)
 
