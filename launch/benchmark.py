@@ -122,7 +122,9 @@ def _helpers(folder):
     command = [sys.executable, "-m", "launch.benchmark", *sys.argv[1:]]
     command += ["--processes=1", f"--output={folder}"]
     helpers = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for _ in range(FLAGS.processes - 1)
     ]
     try:
