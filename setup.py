@@ -15,6 +15,8 @@ _LAUNCHERS = (
     "defend",
     "evaluate",
     "convert",
+    "benchmark",
+    "analyze",
 )
 
 setuptools.setup(
@@ -42,7 +44,10 @@ setuptools.setup(
         "tensorflow>=2.18,<3",
         "tensorflow-datasets>=4.9.7",
     ],
-    extras_require={"test": ["pytest>=8"]},
+    extras_require={
+        "analysis": ["scikit-learn>=1.4"],  # t-SNE in launch.analyze.
+        "test": ["pytest>=8"],
+    },
     entry_points={
         "console_scripts": [
             f"tfbackdoor-{name} = launch.{name}:main" for name in _LAUNCHERS

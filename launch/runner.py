@@ -39,7 +39,7 @@ flags.DEFINE_bool("traceback", False, "Shows the traceback of an error.")
 FLAGS = flags.FLAGS
 
 
-def run(job, name: str) -> None:
+def run(job, name: str, *, resumable: bool = False) -> None:
     """Runs `job(folder)` as an absl app.
 
     The folder is written beside `--output` and renamed to it when the job has
@@ -49,6 +49,8 @@ def run(job, name: str) -> None:
     Args:
         job: function of the `pathlib.Path` of the folder to write to.
         name: str, the launcher's name.
+        resumable: whether the job gets `--output` as it is, which may hold
+            what it wrote before, and sees to its files itself.
     """
 
     def main(argv):
@@ -56,10 +58,14 @@ def run(job, name: str) -> None:
             _fail(f"Expected only flags. Received: {' '.join(argv[1:])}")
         _quiet_tensorflow()
         try:
-            with _run_folder(_output(name)) as folder:
+            make_folder = _own_folder if resumable else _run_folder
+            with make_folder(_output(name)) as folder:
                 job(folder)
         except KeyboardInterrupt:
-            _fail("Interrupted; nothing was written.", status=130)
+            left = "the same command goes on"
+            if not resumable:
+                left = "nothing was written"
+            _fail(f"Interrupted; {left}.", status=130)
         except Exception as error:  # The user gets a sentence, not a trace.
             if FLAGS.traceback:
                 raise
@@ -106,6 +112,12 @@ def _run_folder(output):
         partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    print(f"Everything is in {output}")
+
+
+@contextlib.contextmanager
+def _own_folder(output):
+    yield output
     print(f"Everything is in {output}")
 
 

@@ -17,6 +17,25 @@ def _curve():
     ]
 
 
+def _cells():
+    rate = {"mean": 0.5, "std": None}
+    return [
+        {
+            "attack": "badnets",
+            "defence": share and "nad",
+            "clean_share": share,
+            "accuracy": rate,
+            "attack_success": rate,
+        }
+        for share in (None, 0.01, 0.05)
+    ]
+
+
+def test_shares_without_a_defence_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`cells` must hold attack success"):
+        tfbackdoor.plot_shares(_cells()[:1], tmp_path / "figure.png")
+
+
 @pytest.mark.parametrize(
     ("plot", "arguments"),
     [
@@ -30,6 +49,19 @@ def _curve():
             tfbackdoor.plot_attention,
             (np.zeros((8, 8, 3)), {"before": {"a": np.eye(4)}}),
         ),
+        (
+            tfbackdoor.plot_attention_rows,
+            ({"before,\nclean": (np.zeros((8, 8, 1)), {"a": np.eye(4)})},),
+        ),
+        (
+            tfbackdoor.plot_embedding,
+            ({"before": np.random.default_rng(0).random((9, 2))}, range(6)),
+        ),
+        (
+            tfbackdoor.plot_gap,
+            ({"before": np.arange(5.0), "after": np.arange(3.0)},),
+        ),
+        (tfbackdoor.plot_shares, (_cells(),)),
     ],
 )
 def test_figures_are_pictures_that_show_something(tmp_path, plot, arguments):

@@ -314,6 +314,16 @@ def _one_class(tmp_path):
             "accuracy above chance",
         ),
         (
+            "benchmark",
+            lambda t: ["--attacks=badnet", "--dataset=digits"],
+            "--attacks must be among none, badnets, ",
+        ),
+        (
+            "analyze",
+            lambda t: [],
+            "--classifier or --results must be given",
+        ),
+        (
             "train",
             lambda t: ["--trigger=stripes"],
             "must be one of",
@@ -391,3 +401,50 @@ def test_help_needs_no_tensorflow():
     result = _launch("nad", "--help")
     for flag in ("--teacher_epochs", "--classifier", "--trigger", "--output"):
         assert flag in result.stdout
+
+
+def test_a_benchmark_tabulates_and_goes_on(tmp_path):
+    (tmp_path / "flags").write_text(
+        "--smoke\n--attacks=none,badnets\n"
+        "--defences=fine_tuning,fine_pruning\n--processes=1\n"
+    )
+    flags = [f"--flagfile={tmp_path / 'flags'}", f"--output={tmp_path / 'out'}"]
+    result = _launch("benchmark", *flags)
+    assert result.returncode == 0, result.stderr
+    assert "0 of 6 pieces are finished" in result.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    by_name = {(c["attack"], c["defence"]): c for c in results["cells"]}
+    assert len(by_name) == 6
+    for (attack, _), cell in by_name.items():
+        assert cell["seeds"] == [0] and cell["accuracy"]["mean"] > 0.0
+        assert (cell["attack_success"]["mean"] is None) == (attack == "none")
+    assert (tmp_path / "out" / "results.png").is_file()
+    again = _launch("benchmark", *flags, "--defences=fine_tuning")
+    assert again.returncode == 0, again.stderr
+    assert "4 of 4 pieces are finished" in again.stdout
+    refused = _launch("benchmark", *flags, "--epochs=2")
+    assert refused.returncode == 1
+    assert "epochs=1 there, 2 here" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_analyze_draws_what_a_backdoor_does(planted_flags, tmp_path):
+    flags = [f for f in planted_flags if "share" not in f and "images" not in f]
+    result = _launch(
+        "analyze",
+        "--smoke",
+        *flags,
+        f"--dataset={tmp_path / 'images.npz'}",
+        f"--purified={tmp_path / 'classifier.keras'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "activation_gap.npz",
+        "activation_gap.png",
+        "embedding.png",
+        "flags.json",
+    }
+    assert "No attention.png: `classifier` must hold a layer" in result.stdout
+    with np.load(tmp_path / "out" / "activation_gap.npz") as gaps:
+        assert gaps["before"].argmax() == planted.CLASSES
+        np.testing.assert_array_equal(gaps["before"], gaps["after"])

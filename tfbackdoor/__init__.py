@@ -1,5 +1,8 @@
 """Finds and removes backdoors in Keras image classifiers."""
 
+from tfbackdoor.analysis import activation_gap
+from tfbackdoor.analysis import embed
+from tfbackdoor.analysis import penultimate_features
 from tfbackdoor.arrays import read_arrays
 from tfbackdoor.attacks.adversarial import LinfPerturbation
 from tfbackdoor.attacks.adversarial import perturb_images
@@ -17,6 +20,7 @@ from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.attacks.trojan import make_trojan_trigger
 from tfbackdoor.augmentation import augment
+from tfbackdoor.benchmark import Benchmark
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
@@ -64,10 +68,16 @@ from tfbackdoor.evaluation import evaluate
 from tfbackdoor.evaluation import scores_table
 from tfbackdoor.export import export_classifier
 from tfbackdoor.figures import plot_attention
+from tfbackdoor.figures import plot_attention_rows
 from tfbackdoor.figures import plot_curve
+from tfbackdoor.figures import plot_embedding
+from tfbackdoor.figures import plot_gap
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
 from tfbackdoor.gathering import error_shares
+from tfbackdoor.grid import plan_grid
+from tfbackdoor.grid import run_grid
+from tfbackdoor.grid_figures import plot_shares
 from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
@@ -110,6 +120,7 @@ __all__ = [
     "Attack",
     "AttentionTransfer",
     "BackdoorScores",
+    "Benchmark",
     "BezierCurve",
     "ClassifierTraining",
     "CoupledSGD",
@@ -137,6 +148,7 @@ __all__ = [
     "TriggerInversion",
     "ValueRange",
     "accuracy_loss",
+    "activation_gap",
     "attention_map",
     "attention_maps",
     "augment",
@@ -152,6 +164,7 @@ __all__ = [
     "default_precision",
     "defence_effectiveness",
     "defend",
+    "embed",
     "error_shares",
     "evaluate",
     "export_classifier",
@@ -172,11 +185,17 @@ __all__ = [
     "make_trojan_trigger",
     "mean_activations",
     "mobilenet_v2",
+    "penultimate_features",
     "perturb_images",
+    "plan_grid",
     "plot_attention",
+    "plot_attention_rows",
     "plot_curve",
+    "plot_embedding",
+    "plot_gap",
     "plot_masks",
     "plot_samples",
+    "plot_shares",
     "poison",
     "preact_resnet18",
     "prune_dormant",
@@ -192,6 +211,7 @@ __all__ = [
     "resnet101",
     "resnet152",
     "run_defence",
+    "run_grid",
     "save_masks",
     "scan",
     "scores_table",

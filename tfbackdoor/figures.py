@@ -8,6 +8,17 @@ import numpy as np
 from tfbackdoor import evaluation
 from tfbackdoor.defenses import pruning
 
+# Okabe & Ito's colours, which the colour-blind tell apart, dark ones first.
+PALETTE = (
+    "#000000",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _COLOURS = ("#1b6ca8", "#c0392b", "#6b8e23", "#777777")
 _CELL_INCHES = 1.5
 _DPI = 120
@@ -22,14 +33,14 @@ def plot_samples(images, triggered, labels, path: str | pathlib.Path) -> None:
         labels: `(count,)` integers.
         path: file to write.
     """
-    figure, axes = _grid(2, len(images))
+    figure, axes = grid(2, len(images))
     for column, label in enumerate(labels):
         _show_image(axes[0, column], images[column])
         _show_image(axes[1, column], triggered[column])
         axes[0, column].set_title(f"class {label}", fontsize=9)
     axes[0, 0].set_ylabel("clean")
     axes[1, 0].set_ylabel("triggered")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_curve(
@@ -45,7 +56,7 @@ def plot_curve(
         path: file to write.
         chosen: the threshold that was chosen, marked by a line, or None.
     """
-    figure, axes = _grid(1, 1, inches=(6.4, 4.0))
+    figure, axes = grid(1, 1, inches=(6.4, 4.0))
     axis = axes[0, 0]
     thresholds = [max(point.threshold, 0.0) for point in curve]
     for colour, (name, field) in zip(_COLOURS, evaluation.SHOWN_RATES.items()):
@@ -64,7 +75,7 @@ def plot_curve(
     axis.set_ylabel("test images, %")
     axis.set_ylim(-2, 102)
     axis.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_masks(
@@ -82,7 +93,7 @@ def plot_masks(
     """
     columns = min(4, len(neuron_masks))
     rows = -(-len(neuron_masks) // columns)
-    figure, axes = _grid(
+    figure, axes = grid(
         rows, columns, inches=(2.6 * columns, 1.7 * rows), sharex=True
     )
     for axis, (name, mask) in zip(axes.flat, neuron_masks.items()):
@@ -94,7 +105,7 @@ def plot_masks(
         axis.set_visible(False)
     figure.supxlabel("neuron mask", fontsize=9)
     figure.supylabel("neurons", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_attention(
@@ -108,9 +119,24 @@ def plot_attention(
             `(height, width)`.
         path: file to write.
     """
-    taps = list(next(iter(maps.values())))
-    figure, axes = _grid(len(maps), len(taps) + 1)
-    for row, (name, by_tap) in enumerate(maps.items()):
+    rows = {name: (image, by_tap) for name, by_tap in maps.items()}
+    plot_attention_rows(rows, path, title="triggered image")
+
+
+def plot_attention_rows(
+    rows: dict[str, tuple], path: str | pathlib.Path, *, title: str = "image"
+) -> None:
+    """Attention maps, each row with an image of its own.
+
+    Args:
+        rows: from row name to an image `(height, width, channels)` in [0, 1]
+            and a dict from tap to the attention map `(height, width)` on it.
+        path: file to write.
+        title: what the images are called.
+    """
+    taps = list(next(iter(rows.values()))[1])
+    figure, axes = grid(len(rows), len(taps) + 1)
+    for row, (name, (image, by_tap)) in enumerate(rows.items()):
         _show_image(axes[row, 0], image)
         axes[row, 0].set_ylabel(name)
         for column, tap in enumerate(taps, start=1):
@@ -119,11 +145,97 @@ def plot_attention(
             _hide_ticks(axis)
             if row == 0:
                 axis.set_title(tap, fontsize=8)
-    axes[0, 0].set_title("triggered image", fontsize=8)
-    _save(figure, path)
+    axes[0, 0].set_title(title, fontsize=8)
+    figure.supxlabel("attention of each map: dark low, bright high", fontsize=8)
+    save(figure, path)
 
 
-def _grid(rows, columns, *, inches=None, **kwargs):
+def plot_embedding(
+    panels: dict[str, np.ndarray],
+    labels,
+    path: str | pathlib.Path,
+    *,
+    target: int | None = None,
+    method: str = "",
+) -> None:
+    """Where clean images, by class, and triggered ones lie.
+
+    Args:
+        panels: from title to points `(clean images + triggered images, 2)`.
+        labels: a class for each clean image; these points come first.
+        path: file to write.
+        target: the attacker's class, which stands out, or None.
+        method: str, how the points were found, as the label of the axes.
+    """
+    labels = np.asarray(labels)
+    figure, axes = grid(1, len(panels), inches=(4.6 * len(panels), 4.6))
+    for axis, (title, points) in zip(axes.flat, panels.items()):
+        clean, triggered = points[: len(labels)], points[len(labels) :]
+        for label in np.unique(labels):
+            chosen = label == target
+            axis.scatter(
+                *clean[labels == label].T,
+                marker=f"${label}$",
+                s=32 * len(str(label)),
+                linewidths=0,
+                color=PALETTE[1] if chosen else "#666666",
+                alpha=1.0 if chosen else 0.8,
+            )
+        axis.scatter(
+            *triggered.T, marker="x", s=18, color=PALETTE[2], linewidths=0.9
+        )
+        axis.set_title(title)
+        axis.set_xlabel(f"{method} 1".strip())
+        _hide_ticks(axis)
+    axes[0, 0].set_ylabel(f"{method} 2".strip())
+    _legend_of_embedding(figure, target)
+    save(figure, path)
+
+
+def plot_gap(gaps: dict[str, np.ndarray], path: str | pathlib.Path) -> None:
+    """Activation gaps of several classifiers, neurons in the same order.
+
+    Args:
+        gaps: from classifier name to `(neurons,)`, see `activation_gap`; the
+            first one gives the order. Another number of neurons is sorted by
+            itself.
+        path: file to write.
+    """
+    figure, axes = grid(
+        len(gaps), 1, inches=(6.4, 2.2 * len(gaps) + 0.4), sharey=True
+    )
+    first = np.asarray(next(iter(gaps.values())))
+    for axis, (name, gap) in zip(axes.flat, gaps.items()):
+        order = np.argsort(-(first if len(gap) == len(first) else gap))
+        axis.bar(range(len(gap)), gap[order], width=0.9, color=PALETTE[1])
+        axis.axhline(0.0, color="black", linewidth=0.6)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlim(-0.7, len(gap) - 0.3)
+    axes[-1, 0].set_xlabel(f"neuron, by its gap {next(iter(gaps))}", fontsize=9)
+    figure.supylabel("activation, triggered - clean", fontsize=9)
+    save(figure, path)
+
+
+def _legend_of_embedding(figure, target):
+    from matplotlib.lines import Line2D
+
+    marks = {"clean, the number of the class": ("$7$", "#666666")}
+    if target is not None:
+        marks[f"clean, target class {target}"] = (f"${target}$", PALETTE[1])
+    marks["triggered"] = ("x", PALETTE[2])
+    figure.legend(
+        handles=[
+            Line2D([], [], linestyle="", marker=mark, color=colour, label=name)
+            for name, (mark, colour) in marks.items()
+        ],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
+
+
+def grid(rows: int, columns: int, *, inches=None, **kwargs):
+    """A figure and its axes `(rows, columns)`."""
     # Figures without pyplot need no display and leave no global state.
     from matplotlib.figure import Figure
 
@@ -146,5 +258,6 @@ def _hide_ticks(axis):
     axis.set_yticks([])
 
 
-def _save(figure, path):
+def save(figure, path: str | pathlib.Path) -> None:
+    """Writes a figure as the kind of picture that its name ends in."""
     figure.savefig(path)

@@ -124,6 +124,15 @@ def find_neurons(
     return found, skipped
 
 
+def find_head(classifier: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that give the class scores, usually one."""
+    return _head(
+        classifier,
+        structure.named_layers(classifier),
+        structure.SymbolicGraph(classifier),
+    )
+
+
 def _of_normalisation(name, layer, graph, cloned):
     """The neurons of a normalisation, or the reason why it holds none."""
     if _lacks_scale(layer):

@@ -52,6 +52,20 @@ class ClassifierTraining(keras.Model):
             optimizer,
             **compile_settings(self.classifier, loss, metrics, **settings),
         )
+        if loss is None:
+            self._build_before_tracing()
+
+    def _build_before_tracing(self):
+        """Makes the variables of optimiser and metrics.
+
+        The training step would make them when it is traced, and Keras would
+        then trace it a second time.
+        """
+        self.optimizer.build(self.classifier.trainable_weights)
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            scores = tf.zeros((1, classifiers.class_count(self.classifier)))
+            self.compute_metrics(None, tf.zeros((1,), tf.int64), scores)
+            self.reset_metrics()
 
     def call(self, inputs, training=False):
         outputs, _ = self.view(inputs, training=training)

@@ -1,0 +1,220 @@
+"""Tabulates attacks and defences over seeds and shares of clean data.
+
+    python -m launch.benchmark --dataset=cifar10 --data_dir=DIR \\
+        --network=wide_resnet --seeds=0,1 --clean_shares=0.05 --output=table
+
+attacks once a seed and defends with everything. A run that was ended in any
+way goes on with the same command; the same command started again beside it,
+also on other machines that share the folder, takes a part of the work. A
+failed piece is tried again by the next run. `--output` holds `results.md`,
+`.csv`, `.json` and `.png`, rewritten as pieces finish, and a folder a piece
+under `pieces/`, with the classifier and what was poisoned.
+"""
+
+import contextlib
+import subprocess
+import sys
+
+from absl import flags
+
+from launch import images
+from launch import networks
+from launch import runner
+
+flags.DEFINE_list("attacks", None, "Names of attacks; default all.")
+flags.DEFINE_list("defences", None, "Names of defences; default all.")
+flags.DEFINE_list("seeds", "0,1", "Seeds, each with an attack of its own.")
+flags.DEFINE_list(
+    "clean_shares",
+    "0.05",
+    "Shares of the training images that the defences get as clean ones (0.01 "
+    "in ANP, 0.05 in NAD).",
+)
+flags.DEFINE_float(
+    "attacker_share",
+    0.9,
+    "Share of the training images that the attacker trains on; the defender's "
+    "images come from the rest (0.9 in ANP).",
+    0.0,
+    1.0,
+)
+flags.DEFINE_integer("target", 0, "Class of the attacker (0 in ANP).", 0)
+flags.DEFINE_float(
+    "poisoning_rate",
+    None,
+    "Share of eligible images that are poisoned; default what each attack's "
+    "paper says.",
+    0.0,
+    1.0,
+)
+flags.DEFINE_integer("epochs", 100, "Epochs of an attack (200 in ANP).", 1)
+flags.DEFINE_integer("batch_size", 128, "Images a step (128 in ANP).", 1)
+flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
+flags.DEFINE_float("weight_decay", 5e-4, "Weight decay (5e-4 in ANP).", 0.0)
+flags.DEFINE_enum(
+    "schedule",
+    "steps",
+    ["steps", "cosine"],
+    "Of the attack's learning rate: divided by 10 at 1/2 and 3/4 of the "
+    "epochs, or cosine, which is better for few epochs.",
+)
+flags.DEFINE_bool("flip", True, "Whether training mirrors images at random.")
+flags.DEFINE_integer(
+    "padding", 4, "Pixels around images that training crops at random (4).", 0
+)
+flags.DEFINE_integer(
+    "processes", 1, "Processes of this machine that share the work.", 1
+)
+flags.DEFINE_bool(
+    "save_purified", True, "Whether purified classifiers are kept too."
+)
+
+
+FLAGS = flags.FLAGS
+_SMOKE = {
+    "network": "wide_resnet",
+    "depth": 10,
+    "flip": False,
+    "padding": 1,
+    "epochs": 1,
+    "seeds": ["0"],
+    "clean_shares": ["0.1"],
+    "processes": 2,
+}
+
+
+def job(folder):
+    import tfbackdoor
+
+    if FLAGS.smoke:
+        _take_smoke_settings()
+    attacks = _chosen("attacks", tfbackdoor.ATTACKS)
+    defences = _chosen("defences", tfbackdoor.DEFENCES)
+    shares = _numbers("clean_shares", float)
+    plan = tfbackdoor.plan_grid(
+        attacks, defences, seeds=_numbers("seeds", int), shares=shares
+    )
+    precision = runner.precision()
+    benchmark = _benchmark(precision)
+    benchmark.check_shares(shares)
+    with (
+        _helpers(folder),
+        tfbackdoor.make_strategy(FLAGS.strategy).scope(),
+    ):
+        unfinished = tfbackdoor.run_grid(
+            folder,
+            plan,
+            benchmark.attack,
+            benchmark.defend,
+            settings=_settings(benchmark, precision),
+        )
+    print((folder / "results.md").read_text())
+    if unfinished:
+        sys.exit(
+            f"error: {len(unfinished)} of {len(plan)} pieces are failed or "
+            f"corrupt; {folder / 'results.md'} says why."
+        )
+
+
+@contextlib.contextmanager
+def _helpers(folder):
+    """Runs the further processes that share the work; waits for them."""
+    command = [sys.executable, "-m", "launch.benchmark", *sys.argv[1:]]
+    command += ["--processes=1", f"--output={folder}"]
+    helpers = [
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(FLAGS.processes - 1)
+    ]
+    try:
+        yield
+    except BaseException:
+        for helper in helpers:
+            helper.terminate()
+        raise
+    finally:
+        for helper in helpers:
+            helper.wait()
+
+
+def _benchmark(precision):
+    import tfbackdoor
+
+    images_seen = {"flip": FLAGS.flip, "padding": FLAGS.padding}
+    common = {**images_seen, "precision": precision, "verbose": 0}
+    return tfbackdoor.Benchmark(
+        train=images.load("train"),
+        test=images.load("test"),
+        build=networks.build,
+        train_attacked=tfbackdoor.train_attacked,
+        defend_classifier=tfbackdoor.defend,
+        split=images.split_training,
+        attacker_share=FLAGS.attacker_share,
+        attack_settings={
+            **common,
+            "target": FLAGS.target,
+            "rate": FLAGS.poisoning_rate,
+            "epochs": FLAGS.epochs,
+            "batch_size": FLAGS.batch_size,
+            "learning_rate": FLAGS.learning_rate,
+            "weight_decay": FLAGS.weight_decay,
+            "schedule": FLAGS.schedule,
+        },
+        defence_settings={**common, "small": FLAGS.smoke},
+        save_purified=FLAGS.save_purified,
+    )
+
+
+def _settings(benchmark, precision):
+    """All that scores depend on beside the lists of the grid."""
+    network = FLAGS.flags_by_module_dict()["launch.networks"]
+    return {
+        "dataset": FLAGS.dataset,
+        "image_size": FLAGS.image_size and [int(n) for n in FLAGS.image_size],
+        "by_track": FLAGS.by_track,
+        "train_images": int(benchmark.train.cardinality()),
+        "test_images": int(benchmark.test.cardinality()),
+        **{flag.name: flag.value for flag in network},
+        "attacker_share": FLAGS.attacker_share,
+        **benchmark.attack_settings,
+        "precision": precision,
+        "smoke": FLAGS.smoke,
+    }
+
+
+def _take_smoke_settings():
+    """Small values for the flags that were not given."""
+    for name, value in _SMOKE.items():
+        if not FLAGS[name].present:
+            FLAGS[name].value = value
+
+
+def _chosen(name, known):
+    """The names in a flag, all where it is not given."""
+    given = FLAGS[name].value
+    unknown = [x for x in given or () if x not in known]
+    if unknown:
+        raise ValueError(
+            f"--{name} must be among {', '.join(known)}. "
+            f"Received: {', '.join(unknown)}"
+        )
+    return list(known) if given is None else given
+
+
+def _numbers(name, kind):
+    try:
+        return [kind(value) for value in FLAGS[name].value]
+    except ValueError as error:
+        raise ValueError(
+            f"--{name} must be numbers with commas between. "
+            f"Received: {','.join(FLAGS[name].value)}"
+        ) from error
+
+
+def main():
+    runner.run(job, "benchmark", resumable=True)
+
+
+if __name__ == "__main__":
+    main()

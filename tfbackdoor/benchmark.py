@@ -1,0 +1,123 @@
+"""What a benchmark does in each piece of its grid: attack, defend, score."""
+
+import dataclasses
+import gc
+import pathlib
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor import classifiers
+from tfbackdoor import devices
+from tfbackdoor import evaluation
+from tfbackdoor import pieces
+from tfbackdoor import sampling
+from tfbackdoor.attacks import poisoning as poisoning_module
+
+_CLASSIFIER = "classifier.keras"
+_POISONING = "poisoning.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Benchmark:
+    """The work of a grid, as `run_grid` takes it: `attack` and `defend`.
+
+    A seed draws the attacker's images and the defender's, which are disjoint;
+    the clean images of a small share are among those of a larger one. Test
+    images only score.
+
+    Args:
+        train: unbatched data set of `(image, label)`, images in [0, 1].
+        test: the same of test images.
+        build: function of `(image_shape, classes)` that gives a fresh
+            classifier.
+        split: function of `(train, sizes, seed=)` that gives disjoint parts.
+        attacker_share: float in (0, 1), of the training images (0.9 in the
+            papers).
+        train_attacked: function of `(attack, build, train, seed=, **settings)`
+            that gives a classifier and its `Poisoning` or None.
+        defend_classifier: function of `(defence, classifier, clean, seed=,
+            **settings)` that gives a purified copy.
+        attack_settings: dict, further arguments of `train_attacked`.
+        defence_settings: dict, further arguments of `defend_classifier`.
+        save_purified: bool, whether `classifier.keras` of each defence is
+            kept, as that of each attack is.
+    """
+
+    train: tf.data.Dataset
+    test: tf.data.Dataset
+    build: Callable
+    train_attacked: Callable
+    defend_classifier: Callable
+    split: Callable = sampling.split_images
+    attacker_share: float = 0.9
+    attack_settings: dict = dataclasses.field(default_factory=dict)
+    defence_settings: dict = dataclasses.field(default_factory=dict)
+    save_purified: bool = True
+
+    def attack(self, piece: pieces.Piece, folder: pathlib.Path) -> dict:
+        """Trains the attacked classifier; writes it and what was poisoned."""
+        _start_afresh(piece.seed)
+        attacker, _ = self._split(piece.seed, 0.0)
+        classifier, poisoning = self.train_attacked(
+            piece.attack,
+            self.build,
+            attacker,
+            seed=piece.seed,
+            **self.attack_settings,
+        )
+        classifier.save(folder / _CLASSIFIER)
+        if poisoning is not None:
+            poisoning.save(folder)
+        return self._score(classifier, poisoning)
+
+    def defend(
+        self,
+        piece: pieces.Piece,
+        attacked: pathlib.Path,
+        folder: pathlib.Path,
+    ) -> dict:
+        """Purifies the classifier in the folder `attacked`."""
+        _start_afresh(piece.seed)
+        classifier = classifiers.load_classifier(attacked / _CLASSIFIER)
+        poisoning = None
+        if (attacked / _POISONING).is_file():
+            poisoning = poisoning_module.Poisoning.load(attacked)
+        _, clean = self._split(piece.seed, piece.share)
+        purified = self.defend_classifier(
+            piece.defence,
+            classifier,
+            sampling.in_memory(clean),
+            seed=piece.seed,
+            **self.defence_settings,
+        )
+        if self.save_purified:
+            purified.save(folder / _CLASSIFIER)
+        return self._score(purified, poisoning)
+
+    def check_shares(self, shares: Sequence[float]) -> None:
+        """Raises ValueError where a share leaves no image or takes too many."""
+        for share in shares:
+            _, clean = self._split(0, share)
+            if not sampling.cardinality(clean):
+                raise ValueError(
+                    "`shares` must each give at least one image. "
+                    f"Received: {share}"
+                )
+
+    def _split(self, seed, share):
+        return self.split(
+            self.train, [self.attacker_share, float(share)], seed=seed
+        )
+
+    def _score(self, classifier, poisoning):
+        return evaluation.evaluate(classifier, self.test, poisoning).to_json()
+
+
+def _start_afresh(seed):
+    """Makes a piece independent of what this process did before."""
+    keras.utils.clear_session()
+    gc.collect()
+    devices.set_seed(seed)

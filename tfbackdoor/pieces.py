@@ -1,0 +1,226 @@
+"""Pieces of a grid on disk: folders that appear when they are finished."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable
+
+from tfbackdoor import claims
+
+_PIECES = "pieces"
+_ATTACK = "attack"
+_RECORD = "piece.json"
+_FAILED = ".failed.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One attack, or one defence of the classifier that an attack left.
+
+    Args:
+        attack: str, name of the attack.
+        seed: int, of every random choice in the piece.
+        defence: str, name of the defence, or None for the attack itself.
+        share: float in (0, 1), of the training images that the defence gets
+            as clean ones; None for the attack itself.
+    """
+
+    attack: str
+    seed: int
+    defence: str | None = None
+    share: float | None = None
+
+    @property
+    def attacked(self) -> "Piece":
+        """The attack that this piece is or defends against."""
+        return Piece(self.attack, self.seed)
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What pieces of about the same duration have in common."""
+        if self.defence is None:
+            return "attack", self.attack
+        return "defence", self.defence
+
+    def folder(self, root: pathlib.Path) -> pathlib.Path:
+        """Where the finished piece is under the folder of the grid."""
+        name = _ATTACK
+        if self.defence is not None:
+            name = f"{self.defence}@{self.share:g}"
+        return root / _PIECES / self.attack / f"seed{self.seed}" / name
+
+    def __str__(self):
+        text = f"{self.attack}, seed {self.seed}"
+        if self.defence is None:
+            return text
+        return f"{text}, {self.defence} on {100 * self.share:g} % clean images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What the disk says of a piece.
+
+    Args:
+        state: str, `"finished"`, `"corrupt"` (there is a folder, but not as it
+            was finished), `"failed"` or `"missing"`.
+        error: str, one sentence on a corrupt or failed piece.
+        content: dict of a finished piece: its `scores`, `seconds`, `versions`.
+        stamp: int, another number for each failure.
+    """
+
+    state: str
+    error: str = ""
+    content: dict = dataclasses.field(default_factory=dict)
+    stamp: int = 0
+
+
+def read(root: pathlib.Path, piece: Piece) -> Record:
+    """The record of a piece; files that are not as finished make it corrupt."""
+    folder = piece.folder(root)
+    if folder.exists():
+        try:
+            content = json.loads((folder / _RECORD).read_text())
+            _check_files(folder, content["files"])
+            if not isinstance(content["scores"], dict):
+                raise ValueError(f"{_RECORD} holds no scores")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return Record("corrupt", f"{folder} is corrupt: {sentence(error)}")
+        return Record("finished", content=content)
+    try:
+        path = _beside(folder, _FAILED)
+        failure = json.loads(path.read_text())
+        return Record(
+            "failed", str(failure["error"]), stamp=path.stat().st_mtime_ns
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return Record("missing")
+
+
+def find(root: pathlib.Path) -> list[Piece]:
+    """The pieces that are finished, corrupt or failed under a folder."""
+    found = []
+    for path in sorted((root / _PIECES).glob("*/seed*/[!.]*")):
+        name = path.name.removesuffix(_FAILED)
+        with contextlib.suppress(ValueError):
+            seed = int(path.parent.name.removeprefix("seed"))
+            piece = Piece(path.parents[1].name, seed)
+            if name != _ATTACK:
+                defence, _, share = name.rpartition("@")
+                piece = Piece(piece.attack, seed, defence, float(share))
+            found.append(piece)
+    return list(dict.fromkeys(found))
+
+
+@contextlib.contextmanager
+def claimed(root: pathlib.Path, piece: Piece):
+    """A context that yields whether this process alone does the piece."""
+    folder = piece.folder(root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with claims.claim(_beside(folder, ".claim", hidden=True)) as held:
+        yield held
+
+
+def make(
+    root: pathlib.Path,
+    piece: Piece,
+    work: Callable[[pathlib.Path], dict],
+    versions: dict[str, str],
+) -> Record:
+    """Does a claimed piece; its folder appears once it is finished.
+
+    Args:
+        root: folder of the grid.
+        piece: what is done; the caller holds its claim.
+        work: function that writes into the folder that it gets and returns
+            the scores as JSON has them.
+        versions: recorded beside the scores.
+
+    Returns:
+        The record. An exception of `work` is written down as one sentence.
+    """
+    folder = piece.folder(root)
+    failure = _beside(folder, _FAILED)
+    # What a killed process left is in the way; the claim makes it ours.
+    partial = _beside(folder, ".partial", hidden=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    start = time.monotonic()
+    try:
+        scores = work(partial)
+        content = {
+            **dataclasses.asdict(piece),
+            "scores": scores,
+            "seconds": round(time.monotonic() - start, 3),
+            "versions": versions,
+            "files": {
+                name: _digest(partial / name) for name in _files(partial)
+            },
+        }
+        write_text(partial / _RECORD, _to_json(content))
+        partial.rename(folder)
+        failure.unlink(missing_ok=True)
+    except Exception as error:  # One cell must not end the grid.
+        write_text(failure, _to_json({"error": sentence(error)}))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read(root, piece)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file that is there as a whole or as it was before."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sentence(error: Exception) -> str:
+    """The first line of an error's message, with its kind if unexpected."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    known = isinstance(error, (ValueError, TypeError))
+    return text if known else f"{type(error).__name__}: {text}"
+
+
+def _to_json(content):
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _beside(folder, ending, *, hidden=False):
+    return folder.with_name(f"{'.' * hidden}{folder.name}{ending}")
+
+
+def _files(folder):
+    """The files under a folder, as they are named in its record."""
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != _RECORD
+    )
+
+
+def _check_files(folder, digests):
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{name} is missing")
+        if _digest(folder / name) != digest:
+            raise ValueError(f"{name} is not as it was written")
+
+
+def _digest(path):
+    facts = path.stat()
+    return _hashed(path, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.cache
+def _hashed(path, size, modified):
+    """SHA-256 of a file, read once while its size and time stay."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
