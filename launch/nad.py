@@ -82,7 +82,7 @@ def _distil(student, clean):
         )
     nad = tfbackdoor.NeuralAttentionDistillation(
         student,
-        FLAGS.teacher and tfbackdoor.load_classifier(FLAGS.teacher),
+        FLAGS.teacher and defence.load_classifier(FLAGS.teacher),
         taps=FLAGS.taps,
         betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
         power=FLAGS.power,

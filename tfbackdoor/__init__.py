@@ -11,7 +11,6 @@ from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
-from tfbackdoor.classifiers import load_classifier
 from tfbackdoor.data import from_arrays
 from tfbackdoor.data import load_images
 from tfbackdoor.defenses.anp import AdversarialNeuronPruning
@@ -49,6 +48,7 @@ from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
+from tfbackdoor.loading import load_classifier
 from tfbackdoor.models.pytorch import load_pytorch_weights
 from tfbackdoor.models.resnet import resnet18
 from tfbackdoor.models.wide_resnet import wide_resnet

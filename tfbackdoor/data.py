@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfbackdoor import arrays
+from tfbackdoor.untrusted import images as image_files
 
 _DIGITS = pathlib.Path(__file__).parent / "embedded" / "digits.npz"
 _DIGITS_LEVELS = 16
@@ -57,6 +58,8 @@ def load_images(
     else:
         images = _load_tfds(str(source), split, data_dir, download)
     images = _resized(images, image_size)
+    if pathlib.Path(source).is_dir():
+        _decode_all(images, source)
     return images.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -152,6 +155,7 @@ def _load_folder(path, split, image_size):
             f"`source` must hold a folder {split}/<class>/<image file>. "
             f"Received: {path} with the folders {splits}"
         )
+    image_files.check_folder(path / split, image_size=image_size)
     builder = tfds.folder_dataset.ImageFolder(str(path))
     if not builder.info.splits[split].num_examples:
         raise ValueError(
@@ -165,6 +169,19 @@ def _load_folder(path, split, image_size):
             lambda image, label: (tf.ensure_shape(image, shape), label)
         )
     return images
+
+
+def _decode_all(images, source):
+    """Fills the cache, so that a broken image is met here and nowhere else."""
+    try:
+        for _ in images:
+            pass
+    except tf.errors.OpError as error:
+        reason = (str(error.message).splitlines() or ["no message"])[0]
+        raise ValueError(
+            "`source` must hold images that can be decoded. Received: "
+            f"{source}, where one fails with: {reason[:300]}"
+        ) from error
 
 
 def _load_tfds(name, split, data_dir, download):
