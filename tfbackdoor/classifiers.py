@@ -39,6 +39,8 @@ def image_shape(classifier: keras.Model) -> tuple:
         shape = classifier.input_shape
     else:
         shape = (classifier.get_build_config() or {}).get("input_shape", ())
+        if not any(isinstance(size, (list, tuple)) for size in shape):
+            shape = tuple(shape)  # A list where it was read from a file.
     if isinstance(shape, list):
         raise ValueError(
             f"`classifier` must have one input. Received: {len(shape)} inputs."

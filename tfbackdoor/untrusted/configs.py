@@ -35,6 +35,8 @@ _KINDS = (
     keras.quantizers.Quantizer,
     keras.random.SeedGenerator,
     keras.regularizers.Regularizer,
+    # Since Keras 3.13.
+    getattr(keras.quantizers, "QuantizationConfig", keras.quantizers.Quantizer),
 )
 # Code, files outside the model's, and filters computed at any size.
 _REFUSED = (
