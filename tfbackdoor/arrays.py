@@ -46,7 +46,7 @@ def read_arrays(
     except Exception as error:
         raise ValueError(
             "`path` must be an .npz file of plain arrays. "
-            f"Received: {path}, which cannot be read: {_first_line(error)}"
+            f"Received: {path}, which cannot be read: {_one_line(error)}"
         ) from error
 
 
@@ -77,5 +77,7 @@ def _check_header(file, member):
         )
 
 
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _one_line(error):
+    """The message, without what a file could do to a terminal."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(x if x.isprintable() else "?" for x in text)[:300]

@@ -155,7 +155,7 @@ def _load_folder(path, split, image_size):
             f"`source` must hold a folder {split}/<class>/<image file>. "
             f"Received: {path} with the folders {splits}"
         )
-    image_files.check_folder(path / split, image_size=image_size)
+    size = image_files.check_folder(path / split, image_size=image_size)
     builder = tfds.folder_dataset.ImageFolder(str(path))
     if not builder.info.splits[split].num_examples:
         raise ValueError(
@@ -164,9 +164,8 @@ def _load_folder(path, split, image_size):
         )
     images = _as_supervised(builder, split)
     if image_size is None:
-        shape = next(iter(images))[0].shape
         images = images.map(
-            lambda image, label: (tf.ensure_shape(image, shape), label)
+            lambda image, label: (tf.ensure_shape(image, (*size, 3)), label)
         )
     return images
 

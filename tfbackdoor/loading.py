@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 import warnings
 import zipfile
 
@@ -14,6 +15,8 @@ from tfbackdoor.untrusted import weights
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
+_LONGEST_REASON = 500
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def load_classifier(
@@ -52,7 +55,7 @@ def load_classifier(
     except Exception as error:
         raise ValueError(
             f"`path` must hold a Keras model that loads without custom code. "
-            f"Received: {path}, which fails with: {_first_line(error)}"
+            f"Received: {path}, which fails with: {_one_line(error)}"
         ) from error
     _check_classifier(classifier, path)
     return classifier
@@ -77,18 +80,21 @@ def _check_classifier(classifier, path):
     """Like `check_classifier`, with nothing but ValueError."""
     try:
         classifiers.check_classifier(classifier)
-    except ValueError:
-        raise
     except Exception as error:
+        # Our own sentences say it all.
+        if type(error) is ValueError and str(error).startswith("`classifier`"):
+            raise
         raise ValueError(
             "`path` must hold a classifier of images. "
-            f"Received: {path}, which fails with: {_first_line(error)}"
+            f"Received: {path}, which fails with: {_one_line(error)}"
         ) from error
 
 
-def _first_line(error):
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:500]
+def _one_line(error):
+    """The message, without what a file could do to a terminal."""
+    text = " ".join(_COLOUR.sub("", str(error)).split())
+    text = "".join(x if x.isprintable() else "?" for x in text)
+    return text[:_LONGEST_REASON] or type(error).__name__
 
 
 def _check_path(path):

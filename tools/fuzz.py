@@ -29,7 +29,7 @@ import zipfile
 LOADERS = ("keras", "h5", "npz", "folder", "trigger", "poisoning")
 _MEMORY = 12 * 2**30  # Bytes of address space; TensorFlow alone takes 6.
 _GROWTH = 2**30  # Bytes of resident memory that a worker may gain.
-_SECONDS = 60
+_SECONDS = 120
 _WORKER_INPUTS = 500
 _NUMBERS = (0, -1, 1, 2**24, 2**24 + 1, 2**31, 2**63, 10**30, 1e308, 0.5)
 _WORDS = (
@@ -47,13 +47,15 @@ _WORDS = (
 )
 
 
-def make_seeds(folder: pathlib.Path) -> None:
+def make_seeds(folder: pathlib.Path, loaders=LOADERS) -> None:
     """Writes one small valid input for each loader."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
+    folder.mkdir(parents=True, exist_ok=True)
+    for loader in loaders:
+        _SEEDS[loader](folder)
 
-    import tfbackdoor
+
+def _keras_seed(folder):
+    import keras
 
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
@@ -61,6 +63,11 @@ def make_seeds(folder: pathlib.Path) -> None:
     x = keras.ops.mean(x * 2.0, axis=(1, 2))
     classifier = keras.Model(inputs, keras.layers.Dense(3)(x))
     classifier.save(folder / "keras.keras")
+
+
+def _h5_seed(folder):
+    import keras
+
     # Legacy files cannot hold operations such as the mean above.
     keras.Sequential(
         [
@@ -71,22 +78,62 @@ def make_seeds(folder: pathlib.Path) -> None:
             keras.layers.Dense(3),
         ]
     ).save(folder / "h5.h5")
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4, 8, 8, 3)).astype("uint8")
-    np.savez(folder / "npz.npz", train_images=images, train_labels=np.arange(4))
+
+
+def _npz_seed(folder):
+    import numpy as np
+
+    np.savez(
+        folder / "npz.npz", train_images=_pixels(), train_labels=np.arange(4)
+    )
+
+
+def _folder_seed(folder):
+    import tensorflow as tf
+
     for name in ("a", "b"):
         place = folder / "folder" / "train" / name
         place.mkdir(parents=True)
-        png = tf.io.encode_png(images[0]).numpy()
+        png = tf.io.encode_png(_pixels()[0]).numpy()
         (place / "1.png").write_bytes(png)
-        jpeg = tf.io.encode_jpeg(images[1]).numpy()
+        jpeg = tf.io.encode_jpeg(_pixels()[1]).numpy()
         (place / "2.jpg").write_bytes(jpeg)
+
+
+def _trigger_seed(folder):
+    import tfbackdoor
+
     trigger = tfbackdoor.make_trigger("checkerboard", (8, 8, 3))
     trigger.save(folder / "trigger.npz")
+
+
+def _poisoning_seed(folder):
+    import numpy as np
+
+    import tfbackdoor
+
+    trigger = tfbackdoor.make_trigger("checkerboard", (8, 8, 3))
     (folder / "poisoning").mkdir()
     tfbackdoor.Poisoning(trigger, 3, indices=np.arange(3)).save(
         folder / "poisoning"
     )
+
+
+def _pixels():
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (4, 8, 8, 3)).astype("uint8")
+
+
+_SEEDS = {
+    "keras": _keras_seed,
+    "h5": _h5_seed,
+    "npz": _npz_seed,
+    "folder": _folder_seed,
+    "trigger": _trigger_seed,
+    "poisoning": _poisoning_seed,
+}
 
 
 def load(loader: str, path: pathlib.Path) -> None:
@@ -104,7 +151,9 @@ def load(loader: str, path: pathlib.Path) -> None:
         tfbackdoor.Poisoning.load(path)
 
 
-def mutate(loader: str, seed: pathlib.Path, path: pathlib.Path, number: int):
+def mutate(
+    loader: str, seed: pathlib.Path, path: pathlib.Path, number: int
+) -> None:
     """Writes a changed copy of `seed` to `path`; the same for a number."""
     rng = random.Random(f"{loader}-{number}")
     if seed.is_dir():
@@ -267,7 +316,8 @@ def _add_member(content, rng):
     return _zipped(members, rng)
 
 
-def _path(folder, loader):
+def input_path(folder: pathlib.Path, loader: str) -> pathlib.Path:
+    """Where an input of `loader` is written, with its suffix."""
     suffix = {"keras": ".keras", "h5": ".h5", "npz": ".npz"}.get(loader, "")
     return folder / f"input{'.npz' if loader == 'trigger' else suffix}"
 
@@ -287,12 +337,12 @@ def work(loader, seeds, scratch, numbers):
     assert tfbackdoor
     process = psutil.Process()
     for number in numbers:
-        path = _path(pathlib.Path(scratch), loader)
+        path = input_path(pathlib.Path(scratch), loader)
         _remove(path)
         mutate(loader, seed, path, number)
         print(json.dumps({"start": number}), flush=True)
         before, start = process.memory_info().rss, time.monotonic()
-        result = _outcome(loader, path)
+        result = outcome(loader, path)
         seconds = time.monotonic() - start
         grown = process.memory_info().rss - before
         if result in ("loaded", "refused") and grown > _GROWTH:
@@ -300,7 +350,8 @@ def work(loader, seeds, scratch, numbers):
         print(json.dumps({"end": result, "seconds": seconds}), flush=True)
 
 
-def _outcome(loader, path):
+def outcome(loader: str, path: pathlib.Path) -> str:
+    """`"loaded"`, `"refused"`, or what else happened."""
     try:
         load(loader, path)
     except ValueError as error:
@@ -393,7 +444,7 @@ def _note(outcomes, loader, number, result, seeds, keep):
     (seed,) = pathlib.Path(seeds).glob(f"{loader}*")
     place = pathlib.Path(keep, f"{loader}-{number}")
     place.mkdir(parents=True, exist_ok=True)
-    path = _path(place, loader)
+    path = input_path(place, loader)
     _remove(path)
     mutate(loader, seed, path, number)
 

@@ -131,7 +131,7 @@ def _check_object(value):
     _check_class(name, module)
     settings = value.get("config")
     if isinstance(settings, dict) and settings.get("unroll"):
-        raise ValueError(f"its {name} asks to be unrolled, step by step")
+        raise ValueError(f"its config asks for an unrolled {name}")
     return None
 
 

@@ -18,7 +18,7 @@ _SCAN, _END = 0xDA, 0xD9
 
 def check_folder(
     split: pathlib.Path, *, image_size: tuple[int, int] | None = None
-) -> None:
+) -> tuple[int, int] | None:
     """Checks all images of a folder `<class>/<image file>`.
 
     Reads some bytes of each and decodes none.
@@ -27,6 +27,9 @@ def check_folder(
         split: the folder.
         image_size: `(height, width)` that the images will be resized to, or
             None where they must be of one size.
+
+    Returns:
+        `(height, width)` of the first image, None where there is none.
 
     Raises:
         ValueError: where a file is no PNG or JPEG, too large, of more pixels
@@ -56,6 +59,7 @@ def check_folder(
                 f"together, decoded. Received: {_shown(split)}; give a smaller "
                 "`image_size`."
             )
+    return first
 
 
 def image_dimensions(path: pathlib.Path) -> tuple[int, int]:

@@ -12,7 +12,10 @@ import keras
 import numpy as np
 
 _SCRIPT = pathlib.Path(__file__).with_name("weights_check.py")
-_SECONDS = 300
+# HDF5 can loop forever on a broken file. A whole one is read in far less, even
+# from a slow disk.
+_SECONDS = 40.0
+_BYTES_PER_SECOND = 10 * 2**20
 # A network may need more than its file holds: states that are not stored, or
 # stored at half the width.
 _SLACK = 64 * 2**20
@@ -31,6 +34,7 @@ def stored_weights(path: pathlib.Path, member: str | None = None) -> int:
         ValueError: where the file is broken, links to other files, holds
             anything else than numbers or unpacks out of proportion.
     """
+    seconds = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
     with tempfile.TemporaryDirectory() as scratch:
         try:
             # From a folder of its own: nothing beside the file is imported.
@@ -45,14 +49,16 @@ def stored_weights(path: pathlib.Path, member: str | None = None) -> int:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=_SECONDS,
+                timeout=seconds,
             )
         except subprocess.TimeoutExpired as error:
             raise ValueError(
-                f"its weights cannot be read in {_SECONDS} seconds"
+                f"its weights cannot be read in {seconds:.0f} seconds"
             ) from error
     if process.returncode < 0:
-        raise ValueError("its weights are broken: HDF5 crashes on them")
+        raise ValueError(
+            "its weights are broken: HDF5 crashes on them, or hangs"
+        )
     if process.returncode:
         reason = process.stderr.strip().splitlines() or ["no message"]
         raise ValueError(f"its weights are refused: {reason[-1][:200]}")

@@ -25,7 +25,8 @@ _FILTERS = {
     h5py.h5z.FILTER_FLETCHER32,
 }
 _MEMORY = 2**30  # Bytes, beside what the file takes.
-_SECONDS = 300
+_SECONDS = 10  # Of the processor, beside what the file takes.
+_BYTES_PER_SECOND = 20 * 2**20
 _MOST_AT_ONCE = 2**26  # Bytes read at a time.
 
 
@@ -111,7 +112,8 @@ def _bound_resources(stored):
 
         memory = _MEMORY + max(_EXPANSION_FLOOR, 4 * stored)
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+        seconds = _SECONDS + stored // _BYTES_PER_SECOND
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
