@@ -20,16 +20,24 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
     "data_seed", 0, "Seed of that split: the --seed of launch.train."
 )
+flags.DEFINE_bool(
+    "allow_unsafe_code",
+    False,
+    "DANGER: runs whatever code is stored in a model file (Lambda layers). "
+    "Only for files of your own.",
+)
 
 
 FLAGS = flags.FLAGS
 
 
-def load_classifier():
-    """The classifier of the flags, on the strategy in scope."""
+def load_classifier(path=None):
+    """The classifier of `path` or the flags, on the strategy in scope."""
     import tfbackdoor
 
-    return tfbackdoor.load_classifier(FLAGS.classifier)
+    return tfbackdoor.load_classifier(
+        path or FLAGS.classifier, allow_unsafe_code=FLAGS.allow_unsafe_code
+    )
 
 
 def load_clean_images(classifier):

@@ -67,7 +67,7 @@ def job(folder):
             "nad",
             classifier,
             defence.load_clean_images(classifier),
-            teacher=FLAGS.teacher and tfbackdoor.load_classifier(FLAGS.teacher),
+            teacher=FLAGS.teacher and defence.load_classifier(FLAGS.teacher),
             betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
             cutout_holes=FLAGS.cutout_holes if FLAGS.augment else 0,
             precision=runner.precision(),

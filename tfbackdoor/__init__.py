@@ -26,7 +26,6 @@ from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
-from tfbackdoor.classifiers import load_classifier
 from tfbackdoor.data import from_arrays
 from tfbackdoor.data import image_tracks
 from tfbackdoor.data import load_images
@@ -82,6 +81,7 @@ from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
+from tfbackdoor.loading import load_classifier
 from tfbackdoor.models.mobilenet import mobilenet_v2
 from tfbackdoor.models.networks import NETWORKS
 from tfbackdoor.models.networks import build_network

@@ -1,10 +1,13 @@
 """Labelled images straight from a tar archive; nothing is written to disk."""
 
+import io
 import pathlib
 import tarfile
 
 import numpy as np
 import tensorflow as tf
+
+from tfbackdoor.untrusted import images as image_files
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _IMAGES = (".jpg", ".jpeg", ".png")
@@ -44,6 +47,7 @@ def load_archive(
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name[0]] for name in names], "int64")
     contents = [files[name] for name in names]
+    _check_images(contents, names, one_size)
     *size, channels = _shape_of(contents[0], path, names[0])
     shape = (*(size if one_size else (None, None)), channels)
 
@@ -119,6 +123,20 @@ def _too_large(path, what):
         f"`source` must hold images of at most {_LARGEST_IMAGE} bytes, "
         f"{_LARGEST_TOTAL} together. Received: {path} with too many {what}"
     )
+
+
+def _check_images(contents, names, one_size):
+    """Raises ValueError on a header of no image, a huge one or another size."""
+    first = None
+    for content, name in zip(contents, names):
+        name = "/".join(name)
+        size = image_files.declared_dimensions(io.BytesIO(content), name)
+        first = first or size
+        if one_size and size != first:
+            raise ValueError(
+                "`source` must hold images of one size where `image_size` is "
+                f"not given. Received: {name} of {size} pixels after {first}"
+            )
 
 
 def _shape_of(content, path, name):

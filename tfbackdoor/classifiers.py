@@ -1,59 +1,10 @@
 """What the classifier at hand is, and whether images suit it."""
 
-import pathlib
-import zipfile
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import structure
-
-
-def load_classifier(path: str | pathlib.Path) -> keras.Model:
-    """Loads a `.keras` or legacy `.h5` classifier in safe mode.
-
-    The file is untrusted: no code stored in it is run.
-
-    Args:
-        path: file to read.
-
-    Raises:
-        ValueError: where there is no such file, it is a SavedModel (which has
-            no variables to mask), is corrupt, needs custom code, or is no
-            classifier of images.
-    """
-    path = pathlib.Path(path)
-    if (path / "saved_model.pb").exists():
-        raise ValueError(
-            f"`path` must be a .keras or .h5 file. Received: {path}, a "
-            "SavedModel, whose weights cannot be masked or trained; save the "
-            "original model with model.save('model.keras')."
-        )
-    if not path.is_file():
-        raise ValueError(
-            f"`path` must be a .keras or .h5 file. Received: {path}, "
-            f"{'a folder' if path.is_dir() else 'which does not exist'}."
-        )
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ValueError(f"`path` must end in .keras or .h5. Received: {path}")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"`path` must be a .keras archive. Received: {path}, which is "
-            "corrupt or of another kind."
-        )
-    try:
-        classifier = keras.models.load_model(
-            path, compile=False, safe_mode=True
-        )
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"`path` must hold a Keras model that loads without custom code. "
-            f"Received: {path}, which fails with: {reason[0]}"
-        ) from error
-    check_classifier(classifier)
-    return classifier
 
 
 def check_classifier(classifier: keras.Model) -> None:
@@ -88,6 +39,8 @@ def image_shape(classifier: keras.Model) -> tuple:
         shape = classifier.input_shape
     else:
         shape = (classifier.get_build_config() or {}).get("input_shape", ())
+        if not any(isinstance(size, (list, tuple)) for size in shape):
+            shape = tuple(shape)  # A list where it was read from a file.
     if isinstance(shape, list):
         raise ValueError(
             f"`classifier` must have one input. Received: {len(shape)} inputs."

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from tfbackdoor import archives
 from tfbackdoor import arrays
+from tfbackdoor.untrusted import images as image_files
 
 _DIGITS = pathlib.Path(__file__).parent / "embedded" / "digits.npz"
 _DIGITS_LEVELS = 16
@@ -63,6 +64,8 @@ def load_images(
     else:
         images = _load_tfds(str(source), split, data_dir, download)
     images = _resized(images, image_size)
+    if archives.is_archive(source) or pathlib.Path(source).is_dir():
+        _decode_all(images, source)
     return images.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -222,13 +225,27 @@ def _folder_builder(path, split):
 
 
 def _load_folder(path, split, image_size):
-    images = _as_supervised(_folder_builder(path, split), split)
+    builder = _folder_builder(path, split)
+    size = image_files.check_folder(path / split, image_size=image_size)
+    images = _as_supervised(builder, split)
     if image_size is None:
-        shape = next(iter(images))[0].shape
         images = images.map(
-            lambda image, label: (tf.ensure_shape(image, shape), label)
+            lambda image, label: (tf.ensure_shape(image, (*size, 3)), label)
         )
     return images
+
+
+def _decode_all(images, source):
+    """Fills the cache, so that a broken image is met here and nowhere else."""
+    try:
+        for _ in images:
+            pass
+    except tf.errors.OpError as error:
+        reason = (str(error.message).splitlines() or ["no message"])[0]
+        raise ValueError(
+            "`source` must hold images that can be decoded. Received: "
+            f"{source}, where one fails with: {reason[:300]}"
+        ) from error
 
 
 def _load_tfds(name, split, data_dir, download):

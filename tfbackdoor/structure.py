@@ -110,6 +110,26 @@ def output_layer(model: keras.Model) -> keras.layers.Layer | None:
     return _node(model.outputs[0]).operation
 
 
+def computed_shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    """Shapes, without the batch, of all that one image becomes in a graph.
+
+    Unknown sizes count as 1; what a subclassed model computes is unknown.
+    """
+    if not isinstance(model, keras.Model):
+        return []
+    shapes = [
+        tuple(size or 1 for size in tensor.shape[1:])
+        for node in _nodes(model)
+        for tensor in node.output_tensors
+    ]
+    return shapes + [
+        shape
+        for layer in model.layers
+        if _is_model(layer)
+        for shape in computed_shapes(layer)
+    ]
+
+
 def refresh_statistics(model: keras.Model) -> None:
     """Makes `Normalization` layers compute with the weights that they hold.
 

@@ -6,6 +6,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from tfbackdoor import loading
+
 _STEPS = 3
 _SHARPNESS = 20.0
 
@@ -54,18 +56,8 @@ class GeneratedTrigger:
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "GeneratedTrigger":
-        """Reads what `save` wrote, in safe mode: no code in it is run."""
-        try:
-            generator = keras.models.load_model(
-                path, compile=False, safe_mode=True
-            )
-        except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(
-                "`path` must hold a Keras model that loads without custom "
-                f"code. Received: {path}, which fails with: {lines[0]}"
-            ) from error
-        return cls(generator)
+        """Reads what `save` wrote, as an untrusted file: see `load_model`."""
+        return cls(loading.load_model(path))
 
 
 def blend(images, patterns, masks):

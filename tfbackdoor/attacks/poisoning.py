@@ -13,6 +13,7 @@ from tfbackdoor import sampling
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import triggers
+from tfbackdoor.untrusted import json_files
 
 MODES = ("all_to_one", "all_to_all", "clean_label")
 _SETTINGS_FILE = "poisoning.json"
@@ -121,18 +122,17 @@ class Poisoning:
         """
         folder = pathlib.Path(folder)
         try:
-            settings = json.loads((folder / _SETTINGS_FILE).read_text())
-            indices = arrays.read_arrays(folder / _INDICES_FILE)["indices"]
+            settings = json_files.read_json(folder / _SETTINGS_FILE)
             # Records of versions before had fixed triggers only.
             name = settings.get("trigger", "trigger.npz")
             return cls(
                 trigger=_TRIGGER_FILES[name].load(folder / name),
-                indices=indices,
-                classes=int(settings["classes"]),
-                target=int(settings["target"]),
-                mode=settings["mode"],
-                rate=float(settings["rate"]),
-                seed=int(settings["seed"]),
+                indices=_read_indices(folder / _INDICES_FILE),
+                classes=json_files.take(settings, "classes", int),
+                target=json_files.take(settings, "target", int),
+                mode=json_files.take(settings, "mode", str),
+                rate=json_files.take(settings, "rate", float),
+                seed=json_files.take(settings, "seed", int),
             )
         except (
             AttributeError,
@@ -146,6 +146,20 @@ class Poisoning:
                 f"one of {', '.join(_TRIGGER_FILES)}. Received: {folder}, "
                 f"where reading fails with {type(error).__name__}: {error}"
             ) from error
+
+
+def _read_indices(path):
+    indices = arrays.read_arrays(path)["indices"]
+    if (
+        indices.ndim != 1
+        or indices.dtype.kind not in "iu"
+        or np.any(indices < 0)
+    ):
+        raise ValueError(
+            "`indices` must be positions in the training set. Received: "
+            f"{indices.dtype} of shape {indices.shape}"
+        )
+    return indices
 
 
 def poison(

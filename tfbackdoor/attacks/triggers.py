@@ -12,6 +12,7 @@ from tfbackdoor import arrays
 _CHECKERBOARD = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 1]], "float32")
 # Keeps exact products such as 0.8 * 5 from falling below their integer.
 _ROUNDING_SLACK = 1e-3
+_LARGEST_FILE = 2**28  # Bytes; images of 4096 x 4096 pixels.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Trigger:
     def __post_init__(self):
         mask = np.asarray(self.mask, "float32")
         pattern = np.asarray(self.pattern, "float32")
-        if mask.ndim != 3 or mask.shape != pattern.shape:
+        if mask.ndim != 3 or mask.shape != pattern.shape or not mask.size:
             raise ValueError(
                 "`mask` and `pattern` must have the image's shape (height, "
                 f"width, channels). Received: {mask.shape}, {pattern.shape}"
@@ -87,7 +88,14 @@ class Trigger:
         Raises:
             ValueError: where the file cannot be read as such.
         """
-        found = arrays.read_arrays(path)
+        found = arrays.read_arrays(path, limit=_LARGEST_FILE)
+        if strange := [
+            name for name, array in found.items() if array.dtype.kind in "US"
+        ]:
+            raise ValueError(
+                f"`path` must hold arrays of numbers. Received: {path} with "
+                f"text in {strange}"
+            )
         if found.keys() == {"x"}:
             return trojan(found["x"])
         if not {"mask", "pattern"} <= found.keys():
@@ -98,9 +106,19 @@ class Trigger:
         return cls(
             found["mask"],
             found["pattern"],
-            eight_bit=bool(found.get("eight_bit", False)),
-            wrap=bool(found.get("wrap", False)),
+            eight_bit=_flag(found, "eight_bit"),
+            wrap=_flag(found, "wrap"),
         )
+
+
+def _flag(found, name):
+    """A truth value of a trigger file, False where it is not there."""
+    value = found.get(name, np.False_)
+    if value.size != 1:
+        raise ValueError(
+            f"`{name}` must be one truth value. Received: shape {value.shape}"
+        )
+    return bool(value.item())
 
 
 def checkerboard(image_shape, *, corners: int = 1) -> Trigger:

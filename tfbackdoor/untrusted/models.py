@@ -1,0 +1,60 @@
+"""Model files, `.keras` and legacy `.h5`, checked before Keras reads them."""
+
+import pathlib
+
+import h5py
+
+from tfbackdoor.untrusted import archives
+from tfbackdoor.untrusted import configs
+from tfbackdoor.untrusted import json_files
+from tfbackdoor.untrusted import weights
+
+_CONFIG = "config.json"
+_METADATA = "metadata.json"
+_WEIGHTS = "model.weights.h5"
+
+
+def check(path: pathlib.Path) -> int:
+    """Checks a model file.
+
+    Args:
+        path: a file that ends in `.keras`, or else a legacy HDF5 file.
+
+    Returns:
+        The bytes of the weights in it.
+
+    Raises:
+        ValueError: where the file is broken, names anything else than a
+            network of Keras' and registered layers, or reaches outside
+            itself.
+    """
+    if path.stat().st_size > archives.LARGEST:
+        raise ValueError(f"it has more than {archives.LARGEST} bytes")
+    if path.suffix == ".keras":
+        return _check_archive(path)
+    stored = weights.stored_weights(path)
+    configs.read_config(_legacy_config(path))
+    return stored
+
+
+def _check_archive(path):
+    with archives.open_archive(path) as archive:
+        names = {member.filename for member in archive.infolist()}
+        if not {_CONFIG, _WEIGHTS} <= names <= {_CONFIG, _METADATA, _WEIGHTS}:
+            listed = ", ".join(sorted(names))[:200]
+            raise ValueError(
+                f"it holds {listed or 'nothing'} in place of {_CONFIG}, "
+                f"{_METADATA} and {_WEIGHTS}"
+            )
+        if archive.getinfo(_CONFIG).file_size > json_files.LARGEST:
+            raise ValueError(f"its {_CONFIG} is too large")
+        configs.read_config(archive.read(_CONFIG))
+    return weights.stored_weights(path, _WEIGHTS)
+
+
+def _legacy_config(path):
+    with h5py.File(path, "r") as file:
+        config = file.attrs.get("model_config")
+    if not isinstance(config, (str, bytes)):
+        raise ValueError("it holds no model_config")
+    return config
