@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import fitting
+from tfbackdoor import fit_settings
 from tfbackdoor import sampling
 from tfbackdoor.attacks import adversarial
 from tfbackdoor.attacks import dynamic_masks
@@ -46,7 +46,7 @@ class Job:
     mode: str
     rate: float
     make_trigger: Callable | None
-    settings: fitting.FitSettings
+    settings: fit_settings.FitSettings
     reflections: tf.data.Dataset | None
     clean_classifier: keras.Model | None
 
@@ -62,7 +62,7 @@ class Job:
 
     def train_fresh(self, images):
         classifier = self.build(self.image_shape, self.classes)
-        return fitting.fit_classifier(classifier, images, self.settings)
+        return fit_settings.fit_classifier(classifier, images, self.settings)
 
     def clean(self):
         """A classifier trained without attack."""
@@ -122,7 +122,7 @@ def train_trojan(job):
         epochs=max(1, round(_RETRAINING_SHARE * job.settings.epochs)),
         learning_rate=job.settings.learning_rate / 10,
     )
-    fitting.fit_classifier(classifier, poisoned, retraining)
+    fit_settings.fit_classifier(classifier, poisoned, retraining)
     return classifier, poisoning
 
 
@@ -172,7 +172,7 @@ def train_input_aware(job):
         verbose=settings.verbose,
     )
     model.compile(settings.optimizer(len(batches) * settings.epochs))
-    fitting.fit(model, batches, settings)
+    fit_settings.fit(model, batches, settings)
     return model.classifier, dataclasses.replace(
         model.poisoning, seed=settings.seed
     )

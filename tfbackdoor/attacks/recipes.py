@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tfbackdoor import fitting
+from tfbackdoor import fit_settings
 from tfbackdoor import sampling
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.attacks import procedures
@@ -89,7 +89,7 @@ def train_attacked(
                 f"Received: {attack!r}"
             )
         attack = ATTACKS[attack]
-    settings = fitting.FitSettings(
+    settings = fit_settings.FitSettings(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
