@@ -68,6 +68,12 @@ class ComputeView:
             for layer in structure.named_layers(self.model).values():
                 layer.trainable = True
 
+    @property
+    def own_state(self) -> list:
+        """The variables that are the view's alone and change: seeds."""
+        weights = {id(weight) for weight in self.model.weights}
+        return [v for v in self.model.variables if id(v) not in weights]
+
     def owns(self, variable) -> bool:
         """Whether `variable` is the view's (a dropout seed), not shared."""
         return all(variable is not v for v in self.classifier.variables)

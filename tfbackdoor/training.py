@@ -8,10 +8,11 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import devices
+from tfbackdoor import fitting
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class ClassifierTraining(keras.Model):
+class ClassifierTraining(fitting.Trainer):
     """Trains all weights of a classifier that itself stays plain Keras.
 
     `compile` and `fit` as with any Keras model; `fit` changes the weights of

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
+from tfbackdoor import fitting
 from tfbackdoor import masking
 from tfbackdoor import neurons as neurons_module
 from tfbackdoor import optimizers
@@ -13,7 +14,7 @@ from tfbackdoor import training as training_module
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class AdversarialNeuronPruning(keras.Model):
+class AdversarialNeuronPruning(fitting.Trainer):
     """Learns a mask in [0, 1] for each neuron of a suspicious classifier.
 
     `min over m of alpha * L(m * w, b) + (1 - alpha) * max over |delta|, |xi|
