@@ -1,11 +1,8 @@
 """What every launcher does around its job: flags, quiet, folder, errors."""
 
-import contextlib
 import datetime
-import json
 import os
 import pathlib
-import shutil
 import sys
 import warnings
 
@@ -13,12 +10,21 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from launch import folder
+from launch import record
+
 flags.DEFINE_string(
     "output",
     None,
-    "New or empty folder for everything made; default runs/NAME-DATE-TIME.",
+    "New or empty folder for everything made; default runs/NAME-DATE-TIME. A "
+    "run with --output that was killed goes on with the same command.",
 )
 flags.DEFINE_integer("seed", 0, "Seed of every random choice.")
+flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "Whether two runs on the same machine give equal bytes; costs time.",
+)
 flags.DEFINE_enum(
     "strategy",
     "auto",
@@ -37,6 +43,7 @@ flags.DEFINE_bool("smoke", False, "Runs the same path in seconds, in small.")
 flags.DEFINE_bool("traceback", False, "Shows the traceback of an error.")
 
 FLAGS = flags.FLAGS
+_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: another try may succeed.
 
 
 def run(job, name: str) -> None:
@@ -44,7 +51,7 @@ def run(job, name: str) -> None:
 
     The folder is written beside `--output` and renamed to it when the job has
     ended well; it is removed when the job fails. An error is printed as one
-    sentence and the exit status is 1.
+    sentence and the exit status is 1, after SIGTERM 75, after SIGINT 130.
 
     Args:
         job: function of the `pathlib.Path` of the folder to write to.
@@ -55,11 +62,16 @@ def run(job, name: str) -> None:
         if len(argv) > 1:
             _fail(f"Expected only flags. Received: {' '.join(argv[1:])}")
         _quiet_tensorflow()
+        from tfbackdoor import checkpoints
+
+        output = _output(name)
         try:
-            with _run_folder(_output(name)) as folder:
-                job(folder)
+            with folder.run_folder(output, name, _launcher_flags()) as made:
+                job(made)
         except KeyboardInterrupt:
-            _fail("Interrupted; nothing was written.", status=130)
+            _fail_interrupted(output, "Interrupted", status=130)
+        except checkpoints.Stopped:
+            _fail_interrupted(output, "Stopped by SIGTERM", _STOPPED)
         except Exception as error:  # The user gets a sentence, not a trace.
             if FLAGS.traceback:
                 raise
@@ -68,12 +80,18 @@ def run(job, name: str) -> None:
     for flag in _launcher_flags():
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = sys.modules[job.__module__].__doc__
-    app.run(main)
+    app.run(main, flags_parser=_parse)
 
 
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes `content` as indented JSON."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
+def _parse(argv):
+    try:
+        record.take_flags(argv)
+    except ValueError as error:
+        _fail(error)
+    return app.parse_flags_with_usage(argv)
+
+
+write_json = record.write_json
 
 
 def precision() -> str:
@@ -87,26 +105,11 @@ def precision() -> str:
     return chosen
 
 
-@contextlib.contextmanager
-def _run_folder(output):
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(
-            f"--output must be a new or empty folder. Received: {output}"
-        )
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        write_json(
-            partial / "flags.json",
-            {flag.name: flag.value for flag in _launcher_flags()},
-        )
-        yield partial
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    print(f"Everything is in {output}")
+def _fail_interrupted(output, how, status):
+    kept = "nothing was written."
+    if folder.has_checkpoints(output):
+        kept = "the same command goes on from the last checkpoint."
+    _fail(f"{how}; {kept}", status)
 
 
 def _output(name):
@@ -140,6 +143,8 @@ def _quiet_tensorflow():
 
         tf.config.list_logical_devices()
         tf.get_logger().setLevel("ERROR")
+        if FLAGS.deterministic:
+            tf.config.experimental.enable_op_determinism()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
