@@ -18,6 +18,7 @@ import time
 import numpy as np
 
 from tfbackdoor import arrays
+from tfbackdoor import devices
 
 _KEPT = 2
 _HEADER = "header"
@@ -69,11 +70,11 @@ class Job:
     """A resumable job: its folder, its clock and the count of its fits.
 
     Args:
-        folder: `pathlib.Path` of the checkpoints.
-        seconds: float >= 0 between them.
+        folder: `pathlib.Path` of the checkpoints, or None for none at all.
+        seconds: float >= 0 between them, infinity for none.
     """
 
-    def __init__(self, folder: pathlib.Path, seconds: float):
+    def __init__(self, folder: pathlib.Path | None, seconds: float):
         self.folder = folder
         self.seconds = seconds
         self._fits = 0
@@ -142,6 +143,9 @@ class FitCheckpoints:
             header: what else is to come back, as JSON knows it.
             values: NumPy arrays, whose bytes are written.
         """
+        self._saved = time.monotonic()
+        if not devices.is_chief():
+            return  # All workers hold the same.
         state = {**header, "random": _random_state()}
         path = self._job.folder / f"{self._name}-{position:09d}.npz"
         try:
@@ -151,14 +155,13 @@ class FitCheckpoints:
         else:
             for old in self._paths()[_KEPT:]:
                 old.unlink()
-        self._saved = time.monotonic()
 
     def load(self) -> tuple[dict, list[np.ndarray]] | None:
         """Header and bytes of the last checkpoint that can be read.
 
         None where there is none. The random states are as they were then.
         """
-        for path in self._paths():
+        for path in self._paths() if self._job.folder else ():
             try:
                 # Zip archives hold a checksum for each member.
                 found = arrays.read_arrays(path)

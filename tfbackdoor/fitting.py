@@ -1,10 +1,13 @@
 """The `fit` of this package's models: resumable, on one or many machines."""
 
+import math
+
 import keras
 import tensorflow as tf
 
 from tfbackdoor import checkpoints
 from tfbackdoor import compute_view
+from tfbackdoor import devices
 
 _RESUMABLE = {
     "callbacks",
@@ -26,14 +29,56 @@ class Trainer(keras.Model):
     """
 
     def fit(self, x=None, y=None, **settings):
-        """As Keras' `fit`."""
+        """As Keras' `fit`.
+
+        Raises:
+            ValueError: where several workers train on anything but a
+                `tf.data.Dataset`.
+        """
         job = checkpoints.current_job()
-        if job is None or not _can_resume(x, y, settings):
+        spans_workers = devices.spans_workers(self.distribute_strategy)
+        can_resume = _can_resume(x, y, settings)
+        if spans_workers and not can_resume:
+            raise ValueError(
+                "`x` must be a tf.data.Dataset of known cardinality where "
+                f"several workers train, and of the settings only {_RESUMABLE} "
+                f"be given. Received: {type(x).__name__}, {sorted(settings)}"
+            )
+        if not (can_resume and (job or spans_workers)):
             return super().fit(x, y, **settings)
-        self._assert_compile_called("fit")
         settings.pop("shuffle", None)  # Means nothing for a data set.
+        job = job or checkpoints.Job(None, math.inf)
         with job.fit() as saved, self.distribute_strategy.scope():
             return _Fit(self, saved, x, **settings).run()
+
+    def make_train_function(self, force=False):
+        """As Keras' own, but for several workers."""
+        if devices.spans_workers(self.distribute_strategy):
+            self.train_function = _across_workers(self, self.train_step)
+        else:
+            super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        """As Keras' own, but for several workers."""
+        if devices.spans_workers(self.distribute_strategy):
+            self.test_function = _across_workers(self, self.test_step)
+        else:
+            super().make_test_function(force)
+
+
+def _across_workers(trainer, step_function):
+    """A step on an iterator's next batch; gives the mean of scalar logs."""
+    strategy = trainer.distribute_strategy
+
+    @tf.function(reduce_retracing=True)
+    def step(iterator):
+        logs = strategy.run(step_function, args=(next(iterator),))
+        return {
+            name: strategy.reduce("MEAN", value, axis=None)
+            for name, value in logs.items()
+        }
+
+    return step
 
 
 def _can_resume(x, y, settings):
@@ -72,6 +117,7 @@ class _Fit:
         verbose="auto",
     ):
         self.trainer = trainer
+        self.spans_workers = devices.spans_workers(trainer.distribute_strategy)
         self.saved = saved
         self.epochs = epochs
         self.validation_data = validation_data
@@ -151,7 +197,8 @@ class _Fit:
         self.callbacks.on_epoch_end(epoch, logs)
 
     def _save_if_due(self, epoch, step):
-        if self.saved.due():
+        # Several workers can agree on the end of an epoch alone.
+        if self.saved.due() and not (step and self.spans_workers):
             self._save(epoch, step)
         if self.saved.stopping:
             raise checkpoints.Stopped
@@ -234,15 +281,19 @@ class _Feed:
 
 def _state(trainer):
     """All variables that a fit changes, each once."""
-    variables = [*trainer.variables, *trainer.optimizer.variables]
-    for metric in trainer.metrics:
-        variables += metric.variables
+    metrics = [v for metric in trainer.metrics for v in metric.variables]
+    variables = [*trainer.variables, *trainer.optimizer.variables, *metrics]
     for part in vars(trainer).values():
         if isinstance(part, compute_view.ComputeView):
             variables += part.own_state
         elif isinstance(part, Trainer):
             variables += _state(part)
-    return list({id(variable): variable for variable in variables}.values())
+    found = {id(variable): variable for variable in variables}
+    if devices.spans_workers(trainer.distribute_strategy):
+        # To read those needs all workers, and an epoch's end needs them not.
+        for metric in metrics:
+            found.pop(id(metric), None)
+    return list(found.values())
 
 
 def _as(values, like):

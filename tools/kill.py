@@ -4,7 +4,8 @@
         --network=wide_resnet --depth=10 --epochs=3 --checkpoint_seconds=0
 
 runs the launcher once in peace, then again and again with a SIGKILL at a
-moment drawn from the time that it took, until so many kills are done; each
+moment drawn from the time that it took after its first words (before them it
+only loads TensorFlow), until so many kills are done; each
 time that it comes to its end its masks and weights are compared with the
 first run's, byte by byte. `--sigterm` sends SIGTERM in place of SIGKILL.
 """
@@ -44,36 +45,41 @@ def main():
             command = [sys.executable, "-m", f"launch.{arguments.launcher}"]
             return _run([*command, *launcher_flags], output, seconds, sent)
 
-        start = time.monotonic()
-        run(folder / "whole")
-        took = time.monotonic() - start
-        print(f"Uninterrupted: {took:.1f} s")
+        _, _, took = run(folder / "whole")
+        print(f"Uninterrupted: {took:.1f} s after its first words", flush=True)
         kills = ends = resumed = 0
         while kills < arguments.kills or (folder / ".killed.partial").exists():
             wait = None
             if kills < arguments.kills:
                 wait = moments.uniform(0.0, took)
-            ended, resumes = run(folder / "killed", wait)
+            ended, resumes, _ = run(folder / "killed", wait)
             resumed += resumes
             if ended:
                 ends += 1
                 compared = _compare(folder / "whole", folder / "killed")
                 shutil.rmtree(folder / "killed")
-                print(f"End {ends} after {kills} kills: {compared} files equal")
+                print(
+                    f"End {ends} after {kills} kills: {compared} files equal",
+                    flush=True,
+                )
             else:
                 kills += 1
+                print(f"Kill {kills} after {wait:.1f} s", flush=True)
     print(f"{kills} kills, {resumed} fits resumed, {ends} ends, all equal")
 
 
 def _run(command, output, seconds, sent):
-    """Whether the command came to its end, and how many fits it resumed."""
+    """Whether it came to its end, how many fits it resumed, and how long."""
     process = subprocess.Popen(
         [*command, f"--output={output}"],
         cwd=_ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    first = process.stdout.readline()
+    start = time.monotonic()
     try:
         out, error = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -81,7 +87,8 @@ def _run(command, output, seconds, sent):
         out, error = process.communicate()
     if process.returncode not in (0, -sent, 75):
         sys.exit(f"The launcher failed: {error}")
-    return output.exists(), out.count("Resuming from")
+    resumed = (first + out).count("Resuming from")
+    return output.exists(), resumed, time.monotonic() - start
 
 
 def _compare(one, two):
