@@ -199,6 +199,7 @@ def _learn_masks(classifier, clean, precision):
         steps=FLAGS.steps,
         seed=FLAGS.seed,
         precision=precision,
+        synchronised=FLAGS.synchronised,
     )
     anp.compile(
         tfbackdoor.CoupledSGD(FLAGS.learning_rate, momentum=FLAGS.momentum)

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import signal
+import tempfile
 
 from absl import flags
 
@@ -34,7 +35,12 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
             was another one.
     """
     from tfbackdoor import claims
+    from tfbackdoor import devices
 
+    if not devices.is_chief():
+        with _thrown_away(output, launcher, launcher_flags) as folder:
+            yield folder
+        return
     partial = _partial(output)
     partial.mkdir(parents=True, exist_ok=True)
     with claims.claim(partial / "claim") as alone:
@@ -64,6 +70,19 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
 def has_checkpoints(output: pathlib.Path) -> bool:
     """Whether there is a run to resume."""
     return any(_partial(output).glob("checkpoints/*.npz"))
+
+
+@contextlib.contextmanager
+def _thrown_away(output, launcher, launcher_flags):
+    """Yields the folder of a worker that is not the one that writes.
+
+    It resumes from the same checkpoints, on a file system of all workers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        record.Record(path / record.RUN_FILE, launcher, launcher_flags)
+        with _resumable(_partial(output)):
+            yield path
 
 
 @contextlib.contextmanager

@@ -88,6 +88,7 @@ def _distil(student, clean):
         power=FLAGS.power,
         teacher_epochs=1 if FLAGS.smoke else FLAGS.teacher_epochs,
         precision=runner.precision(),
+        synchronised=FLAGS.synchronised,
     )
     nad.compile(
         tfbackdoor.CoupledSGD(

@@ -28,9 +28,15 @@ flags.DEFINE_bool(
 flags.DEFINE_enum(
     "strategy",
     "auto",
-    ["auto", "one_device", "mirrored"],
-    "One device, or tf.distribute.MirroredStrategy over all GPUs (all logical "
-    "CPUs where there is none); auto mirrors where there are several GPUs.",
+    ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+    "One device, all GPUs of the machine (all logical CPUs where there is "
+    "none), the machines of TF_CONFIG, or a TPU; auto takes the machines where "
+    "TF_CONFIG names several, the GPUs where there are several.",
+)
+flags.DEFINE_bool(
+    "synchronised",
+    True,
+    "Whether batch statistics are those of the whole batch, or each device's.",
 )
 flags.DEFINE_enum(
     "mixed_precision",
@@ -61,7 +67,10 @@ def run(job, name: str) -> None:
     def main(argv):
         if len(argv) > 1:
             _fail(f"Expected only flags. Received: {' '.join(argv[1:])}")
-        _quiet_tensorflow()
+        try:
+            _quiet_tensorflow()
+        except ValueError as error:
+            _fail(_sentence(error))
         from tfbackdoor import checkpoints
 
         output = _output(name)
@@ -141,10 +150,14 @@ def _quiet_tensorflow():
     try:
         import tensorflow as tf
 
-        tf.config.list_logical_devices()
         tf.get_logger().setLevel("ERROR")
         if FLAGS.deterministic:
             tf.config.experimental.enable_op_determinism()
+        if "TF_CONFIG" in os.environ:
+            from tfbackdoor import devices
+
+            devices.make_strategy(FLAGS.strategy)  # Before any tensor.
+        tf.config.list_logical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

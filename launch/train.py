@@ -85,7 +85,9 @@ def job(folder):
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         classifier = networks.build(shape, classes)
         training = tfbackdoor.ClassifierTraining(
-            classifier, precision=runner.precision()
+            classifier,
+            precision=runner.precision(),
+            synchronised=FLAGS.synchronised,
         )
         training.compile(optimizer=_optimizer(len(batches), epochs))
         training.fit(batches, epochs=epochs, callbacks=[tfbackdoor.StopOnNaN()])

@@ -7,11 +7,9 @@ was learned.
 """
 
 import os
-import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path[:0] = [str(pathlib.Path(__file__).parents[1])]
 
 import numpy as np
 import specimens

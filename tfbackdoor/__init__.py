@@ -8,6 +8,8 @@ from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.augmentation import augment
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
+from tfbackdoor.checkpoints import Stopped
+from tfbackdoor.checkpoints import resumable
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
@@ -87,6 +89,7 @@ __all__ = [
     "Scan",
     "Scores",
     "StopOnNaN",
+    "Stopped",
     "Trigger",
     "TriggerInversion",
     "ValueRange",
@@ -128,6 +131,7 @@ __all__ = [
     "read_arrays",
     "recover",
     "resnet18",
+    "resumable",
     "save_masks",
     "scan",
     "scores_table",

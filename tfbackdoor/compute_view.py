@@ -23,6 +23,8 @@ class ComputeView:
         classifier: built `keras.Model`.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own (default).
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas (default), or each replica's own.
 
     Call arguments:
         inputs: images `(batch, height, width, channels)`.
@@ -37,12 +39,18 @@ class ComputeView:
         statistics) that a training pass would write. Nothing is written.
     """
 
-    def __init__(self, classifier: keras.Model, precision: str | None = None):
+    def __init__(
+        self,
+        classifier: keras.Model,
+        precision: str | None = None,
+        *,
+        synchronised: bool = True,
+    ):
         devices.check_precision(precision)
         self.classifier = classifier
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.model, self._scaled = _clone(
-            classifier, precision, synchronized=replicas > 1
+            classifier, precision, synchronized=synchronised and replicas > 1
         )
         self._sources = dict(
             zip(

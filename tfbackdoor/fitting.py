@@ -251,8 +251,7 @@ class _Feed:
         self.steps = steps_per_epoch or count
         self.element_spec = dataset.element_spec
         self._trainer = trainer
-        strategy = trainer.distribute_strategy
-        self._batches = strategy.experimental_distribute_dataset(dataset)
+        self._batches = _distributed(dataset, trainer.distribute_strategy)
         self.iterator = iter(self._batches) if self._endless else None
 
     def begin_epoch(self):
@@ -277,6 +276,35 @@ class _Feed:
         for _ in range(skipped - self._trainer.steps_per_execution):
             next(self.iterator)
         self._trainer.train_function(self.iterator)
+
+
+def _distributed(dataset, strategy):
+    """Each replica's part of each batch.
+
+    TensorFlow's own sharding gives several workers other batches than one
+    device has; here every worker reads all and keeps its rows.
+    """
+    if not devices.spans_workers(strategy):
+        return strategy.experimental_distribute_dataset(dataset)
+
+    def of_worker(context):
+        replicas = context.num_replicas_in_sync
+        here = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * here
+
+        def rows(replica, *batch):
+            count = tf.shape(batch[0], tf.int64)[0]
+            start = replica * count // replicas
+            end = (replica + 1) * count // replicas
+            return tuple(part[start:end] for part in batch)
+
+        def of_replicas(*batch):
+            numbers = tf.data.Dataset.range(first, first + here)
+            return numbers.map(lambda replica: rows(replica, *batch))
+
+        return dataset.flat_map(of_replicas)
+
+    return strategy.distribute_datasets_from_function(of_worker)
 
 
 def _state(trainer):

@@ -23,6 +23,9 @@ class ClassifierTraining(fitting.Trainer):
         classifier: built Keras classifier, logits or softmax out.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own (default).
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas, so that any number of them learns the
+            same (default), or each replica's own, which is faster.
 
     Input shape:
         `(batch, height, width, channels)`, float32 in [0, 1].
@@ -38,13 +41,17 @@ class ClassifierTraining(fitting.Trainer):
         classifier: keras.Model,
         *,
         precision: str | None = None,
+        synchronised: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         classifiers.check_classifier(classifier)
         self.classifier = classifier
         self.precision = precision
-        self.view = compute_view.ComputeView(classifier, precision)
+        self.synchronised = synchronised
+        self.view = compute_view.ComputeView(
+            classifier, precision, synchronised=synchronised
+        )
         self.built = True
 
     def compile(self, optimizer="sgd", loss=None, metrics=None, **settings):
@@ -81,6 +88,7 @@ class ClassifierTraining(fitting.Trainer):
             **super().get_config(),
             **models_to_config(self, self._model_arguments),
             "precision": self.precision,
+            "synchronised": self.synchronised,
         }
 
     @classmethod

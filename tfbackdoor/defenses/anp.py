@@ -36,6 +36,9 @@ class AdversarialNeuronPruning(fitting.Trainer):
         seed: int, start of the perturbations.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own. Masks, perturbations and losses stay float32.
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas, so that any number of them learns the
+            same (default), or each replica's own, which is faster.
 
     Input shape:
         `(batch, height, width, channels)`, float32 in [0, 1].
@@ -66,6 +69,7 @@ class AdversarialNeuronPruning(fitting.Trainer):
         steps: int = 1,
         seed: int = 0,
         precision: str | None = None,
+        synchronised: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,7 +82,10 @@ class AdversarialNeuronPruning(fitting.Trainer):
         self.precision = precision
         self.neurons, self.skipped = neurons_module.find_neurons(classifier)
         self.masks = masking.make_masks(self.neurons)
-        self._view = compute_view.ComputeView(classifier, precision)
+        self.synchronised = synchronised
+        self._view = compute_view.ComputeView(
+            classifier, precision, synchronised=synchronised
+        )
         self._view.use_batch_statistics()
         self._loss_means = {
             name: keras.metrics.Mean(name=name)
@@ -175,6 +182,7 @@ class AdversarialNeuronPruning(fitting.Trainer):
             "steps": self.steps,
             "seed": self.seed,
             "precision": self.precision,
+            "synchronised": self.synchronised,
         }
 
     @classmethod
