@@ -187,10 +187,14 @@ def _write(path, header, values):
         f"{i:06d}": np.frombuffer(value.tobytes(), "uint8")
         for i, value in enumerate(values)
     }
-    with open(partial, "wb") as file:
-        np.savez(file, **contents)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **contents)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     partial.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
