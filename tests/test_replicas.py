@@ -50,9 +50,11 @@ def test_four_replicas_learn_what_one_device_learns(tmp_path, of_one_device):
 
 
 def test_two_workers_learn_what_one_device_learns(tmp_path, of_one_device):
-    with socket.create_server(("localhost", 0)) as one:
-        with socket.create_server(("localhost", 0)) as two:
-            ports = [server.getsockname()[1] for server in (one, two)]
+    with (
+        socket.create_server(("localhost", 0)) as one,
+        socket.create_server(("localhost", 0)) as two,
+    ):
+        ports = [server.getsockname()[1] for server in (one, two)]
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
     outs = [tmp_path / f"worker{index}.npz" for index in range(2)]
     workers = []

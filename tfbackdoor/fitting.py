@@ -23,10 +23,14 @@ _RESUMABLE = {
 class Trainer(keras.Model):
     """A Keras model whose `fit` can be killed, and run on many machines.
 
-    Keras' own, but for two things. Within `checkpoints.resumable` a fit on a
-    `tf.data.Dataset` saves checkpoints and goes on from them, bit by bit as
-    if nothing had happened. Under `MultiWorkerMirroredStrategy`, where Keras
-    3.15 fails on scalar metrics, those of all replicas are averaged.
+    Keras' own on whatever is not a `tf.data.Dataset` of known cardinality. On
+    those the loop is ours and gives the same on one device, bit by bit, but
+
+    - within `resumable` it saves checkpoints and goes on from them;
+    - it makes the same iterators on any number of replicas, so that a data
+      set that shuffles gives the same batches;
+    - it runs under `MultiWorkerMirroredStrategy`, where Keras 3.15 fails on
+      scalar metrics: those of all replicas are averaged.
     """
 
     def fit(self, x=None, y=None, **settings):
@@ -36,19 +40,18 @@ class Trainer(keras.Model):
             ValueError: where several workers train on anything but a
                 `tf.data.Dataset`.
         """
-        job = checkpoints.current_job()
         spans_workers = devices.spans_workers(self.distribute_strategy)
-        can_resume = _can_resume(x, y, settings)
-        if spans_workers and not can_resume:
+        if not (self.compiled and _can_resume(x, y, settings)):
+            if not spans_workers:
+                return super().fit(x, y, **settings)
             raise ValueError(
                 "`x` must be a tf.data.Dataset of known cardinality where "
-                f"several workers train, and of the settings only {_RESUMABLE} "
-                f"be given. Received: {type(x).__name__}, {sorted(settings)}"
+                "several workers train, and of the settings only "
+                f"{sorted(_RESUMABLE)} be given. Received: {type(x).__name__}, "
+                f"{sorted(settings)}"
             )
-        if not (can_resume and (job or spans_workers)):
-            return super().fit(x, y, **settings)
         settings.pop("shuffle", None)  # Means nothing for a data set.
-        job = job or checkpoints.Job(None, math.inf)
+        job = checkpoints.current_job() or checkpoints.Job(None, math.inf)
         with job.fit() as saved, self.distribute_strategy.scope():
             return _Fit(self, saved, x, **settings).run()
 
