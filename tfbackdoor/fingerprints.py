@@ -6,6 +6,7 @@ import pathlib
 import tensorflow as tf
 
 _AT_ONCE = 1024
+_BLOCK = 1 << 20
 
 
 def fingerprint_images(images: tf.data.Dataset) -> dict:
@@ -27,5 +28,8 @@ def fingerprint_images(images: tf.data.Dataset) -> dict:
 
 def fingerprint_file(path: str | pathlib.Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

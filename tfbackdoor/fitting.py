@@ -91,6 +91,7 @@ def _can_resume(x, y, settings):
         isinstance(x, tf.data.Dataset)
         and y is None
         and set(settings) <= _RESUMABLE
+        and not isinstance(settings.get("validation_data"), (tuple, list))
         and (settings.get("steps_per_epoch") or int(x.cardinality()) > 0)
     )
 
