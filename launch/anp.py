@@ -74,6 +74,7 @@ _SETTINGS = (
     "threshold",
     "recovery_steps",
     "recovery_rate",
+    "synchronised",
 )
 _TEST_CURVE_MARGIN = 0.02  # Of a curve that is only looked at.
 

@@ -213,7 +213,7 @@ def _numbers(name, kind):
 
 
 def main():
-    runner.run(job, "benchmark", resumable=True)
+    runner.run(job, "benchmark", shared=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from launch import record
+
 flags.DEFINE_string(
     "dataset",
     "digits",
@@ -29,13 +31,15 @@ def load(split: str):
     from tfbackdoor import data
 
     size = FLAGS.image_size and tuple(int(n) for n in FLAGS.image_size)
-    return data.load_images(
+    images = data.load_images(
         FLAGS.dataset,
         split,
         data_dir=FLAGS.data_dir,
         download=FLAGS.download,
         image_size=size or None,
     )
+    record.add_data(split, images)
+    return images
 
 
 def split_training(training, sizes, *, seed: int):

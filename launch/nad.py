@@ -53,6 +53,7 @@ _SETTINGS = (
     "decay_every",
     "weight_decay",
     "cutout_length",
+    "synchronised",
 )
 
 

@@ -2,10 +2,8 @@
 
 import contextlib
 import datetime
-import json
 import os
 import pathlib
-import shutil
 import sys
 import warnings
 
@@ -13,18 +11,33 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from launch import folder
+from launch import record
+
 flags.DEFINE_string(
     "output",
     None,
-    "New or empty folder for everything made; default runs/NAME-DATE-TIME.",
+    "New or empty folder for everything made; default runs/NAME-DATE-TIME. A "
+    "run with --output that was killed goes on with the same command.",
 )
 flags.DEFINE_integer("seed", 0, "Seed of every random choice.")
+flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "Whether two runs on the same machine give equal bytes; costs time.",
+)
 flags.DEFINE_enum(
     "strategy",
     "auto",
-    ["auto", "one_device", "mirrored"],
-    "One device, or tf.distribute.MirroredStrategy over all GPUs (all logical "
-    "CPUs where there is none); auto mirrors where there are several GPUs.",
+    ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+    "One device, all GPUs of the machine (all logical CPUs where there is "
+    "none), the machines of TF_CONFIG, or a TPU; auto takes the machines where "
+    "TF_CONFIG names several, the GPUs where there are several.",
+)
+flags.DEFINE_bool(
+    "synchronised",
+    True,
+    "Whether batch statistics are those of the whole batch, or each device's.",
 )
 flags.DEFINE_enum(
     "mixed_precision",
@@ -37,35 +50,41 @@ flags.DEFINE_bool("smoke", False, "Runs the same path in seconds, in small.")
 flags.DEFINE_bool("traceback", False, "Shows the traceback of an error.")
 
 FLAGS = flags.FLAGS
+_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: another try may succeed.
 
 
-def run(job, name: str, *, resumable: bool = False) -> None:
+def run(job, name: str, *, shared: bool = False) -> None:
     """Runs `job(folder)` as an absl app.
 
     The folder is written beside `--output` and renamed to it when the job has
     ended well; it is removed when the job fails. An error is printed as one
-    sentence and the exit status is 1.
+    sentence and the exit status is 1, after SIGTERM 75, after SIGINT 130.
 
     Args:
         job: function of the `pathlib.Path` of the folder to write to.
         name: str, the launcher's name.
-        resumable: whether the job gets `--output` as it is, which may hold
-            what it wrote before, and sees to its files itself.
+        shared: whether the job gets `--output` as it is, which may hold what
+            it or another process wrote before, and sees to its files itself.
     """
 
     def main(argv):
         if len(argv) > 1:
             _fail(f"Expected only flags. Received: {' '.join(argv[1:])}")
-        _quiet_tensorflow()
         try:
-            make_folder = _own_folder if resumable else _run_folder
-            with make_folder(_output(name)) as folder:
-                job(folder)
+            _quiet_tensorflow()
+        except ValueError as error:
+            _fail(_sentence(error))
+        from tfbackdoor import checkpoints
+
+        output = _output(name)
+        make_folder = _own_folder if shared else folder.run_folder
+        try:
+            with make_folder(output, name, _launcher_flags()) as made:
+                job(made)
         except KeyboardInterrupt:
-            left = "the same command goes on"
-            if not resumable:
-                left = "nothing was written"
-            _fail(f"Interrupted; {left}.", status=130)
+            _fail_interrupted(output, "Interrupted", 130, shared)
+        except checkpoints.Stopped:
+            _fail_interrupted(output, "Stopped by SIGTERM", _STOPPED, shared)
         except Exception as error:  # The user gets a sentence, not a trace.
             if FLAGS.traceback:
                 raise
@@ -74,12 +93,18 @@ def run(job, name: str, *, resumable: bool = False) -> None:
     for flag in _launcher_flags():
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = sys.modules[job.__module__].__doc__
-    app.run(main)
+    app.run(main, flags_parser=_parse)
 
 
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes `content` as indented JSON."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
+def _parse(argv):
+    try:
+        record.take_flags(argv)
+    except ValueError as error:
+        _fail(error)
+    return app.parse_flags_with_usage(argv)
+
+
+write_json = record.write_json
 
 
 def precision() -> str:
@@ -93,30 +118,17 @@ def precision() -> str:
     return chosen
 
 
-@contextlib.contextmanager
-def _run_folder(output):
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(
-            f"--output must be a new or empty folder. Received: {output}"
-        )
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        write_json(
-            partial / "flags.json",
-            {flag.name: flag.value for flag in _launcher_flags()},
-        )
-        yield partial
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    print(f"Everything is in {output}")
+def _fail_interrupted(output, how, status, shared):
+    kept = "nothing was written."
+    if shared:
+        kept = "the same command goes on."
+    elif folder.has_checkpoints(output):
+        kept = "the same command goes on from the last checkpoint."
+    _fail(f"{how}; {kept}", status)
 
 
 @contextlib.contextmanager
-def _own_folder(output):
+def _own_folder(output, *_):
     yield output
     print(f"Everything is in {output}")
 
@@ -150,8 +162,14 @@ def _quiet_tensorflow():
     try:
         import tensorflow as tf
 
-        tf.config.list_logical_devices()
         tf.get_logger().setLevel("ERROR")
+        if FLAGS.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        if "TF_CONFIG" in os.environ:
+            from tfbackdoor import devices
+
+            devices.make_strategy(FLAGS.strategy)  # Before any tensor.
+        tf.config.list_logical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -100,6 +100,7 @@ def job(folder):
             schedule=FLAGS.schedule,
             flip=FLAGS.flip,
             seed=FLAGS.seed,
+            synchronised=FLAGS.synchronised,
             precision=runner.precision(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )

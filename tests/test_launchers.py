@@ -44,6 +44,7 @@ def test_train_writes_the_classifier_and_what_was_poisoned(trained):
         "flags.json",
         "poisoned_indices.npz",
         "poisoning.json",
+        "run.json",
         "scores.json",
         "trigger.npz",
     }
@@ -114,6 +115,7 @@ def test_defences_write_a_purified_classifier(
     assert {path.name for path in output.iterdir()} == files | {
         "classifier.keras",
         "flags.json",
+        "run.json",
         "saved_model",
         "scores.json",
     }
@@ -199,6 +201,7 @@ def test_purify_writes_a_report_beside_the_classifier(planted_flags, tmp_path):
         "neuron_masks.npz",
         "report.html",
         "report.json",
+        "run.json",
         "saved_model",
     }
     report = json.loads((output / "report.json").read_text())

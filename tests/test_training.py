@@ -120,6 +120,34 @@ def test_two_replicas_train_the_weights_of_one(two_replicas):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+def test_batch_statistics_are_of_all_replicas_or_of_each(two_replicas):
+    """The mean of two halves' means is the mean of all; so is not their
+    variance, which lacks the part between the halves."""
+    kept = {}
+    for synchronised in (True, False):
+        with two_replicas.scope():
+            classifier = specimens.build("functional")
+            training = tfbackdoor.ClassifierTraining(
+                classifier, synchronised=synchronised
+            )
+            training.compile(tfbackdoor.CoupledSGD(0.0))
+            images, labels = specimens.batch(16)
+            images[:8] *= 0.1  # The halves differ.
+            data = tfbackdoor.from_arrays(images, labels).batch(16)
+            training.fit(data, verbose=0)
+        layer = next(
+            layer
+            for layer in classifier.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+        )
+        kept[synchronised] = [
+            layer.moving_mean.numpy(),
+            layer.moving_variance.numpy(),
+        ]
+    np.testing.assert_allclose(kept[True][0], kept[False][0], atol=1e-5)
+    assert (kept[True][1] > kept[False][1] + 1e-4).all()
+
+
 def test_config_round_trip():
     training = tfbackdoor.ClassifierTraining(
         specimens.build("functional"), precision="mixed_bfloat16"

@@ -23,6 +23,8 @@ from tfbackdoor.augmentation import augment
 from tfbackdoor.benchmark import Benchmark
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
+from tfbackdoor.checkpoints import Stopped
+from tfbackdoor.checkpoints import resumable
 from tfbackdoor.classifiers import check_images
 from tfbackdoor.classifiers import class_count
 from tfbackdoor.classifiers import image_shape
@@ -144,6 +146,7 @@ __all__ = [
     "Scan",
     "Scores",
     "StopOnNaN",
+    "Stopped",
     "Trigger",
     "TriggerInversion",
     "ValueRange",
@@ -210,6 +213,7 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "resumable",
     "run_defence",
     "run_grid",
     "save_masks",

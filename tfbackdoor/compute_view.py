@@ -23,6 +23,8 @@ class ComputeView:
         classifier: built `keras.Model`.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own (default).
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas (default), or each replica's own.
 
     Call arguments:
         inputs: images `(batch, height, width, channels)`.
@@ -37,12 +39,18 @@ class ComputeView:
         statistics) that a training pass would write. Nothing is written.
     """
 
-    def __init__(self, classifier: keras.Model, precision: str | None = None):
+    def __init__(
+        self,
+        classifier: keras.Model,
+        precision: str | None = None,
+        *,
+        synchronised: bool = True,
+    ):
         devices.check_precision(precision)
         self.classifier = classifier
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.model, self._scaled = _clone(
-            classifier, precision, synchronized=replicas > 1
+            classifier, precision, synchronized=synchronised and replicas > 1
         )
         self._sources = dict(
             zip(
@@ -67,6 +75,12 @@ class ComputeView:
         if self.model is not self.classifier:
             for layer in structure.named_layers(self.model).values():
                 layer.trainable = True
+
+    @property
+    def own_state(self) -> list:
+        """The variables that are the view's alone and change: seeds."""
+        weights = {id(weight) for weight in self.model.weights}
+        return [v for v in self.model.variables if id(v) not in weights]
 
     def owns(self, variable) -> bool:
         """Whether `variable` is the view's (a dropout seed), not shared."""

@@ -1,11 +1,13 @@
 """What the hardware at hand does best: strategy, precision, compilation."""
 
+import functools
+import json
 import os
 
 import keras
 import tensorflow as tf
 
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 _CPU_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
@@ -15,23 +17,79 @@ def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     """A `tf.distribute` strategy.
 
     Args:
-        name: `"one_device"`, `"mirrored"` (all GPUs, or all logical CPUs where
-            there is no GPU), or `"auto"`: mirrored where there are several
-            GPUs, else one device (TensorFlow's default strategy).
+        name: `"one_device"`; `"mirrored"` (all GPUs, or all logical CPUs where
+            there is no GPU); `"multi_worker"`, the machines that the
+            environment variable `TF_CONFIG` names, each with all its devices;
+            `"tpu"`, all cores of the TPU that TensorFlow finds; or `"auto"`:
+            multi_worker where `TF_CONFIG` names several workers, mirrored
+            where there are several GPUs, else one device (TensorFlow's
+            default strategy).
+
+    TensorFlow makes the connections between workers before anything else, so
+    that multi_worker must be asked for before any tensor is made.
 
     Raises:
-        ValueError: on an unknown name.
+        ValueError: on an unknown name, or multi_worker without `TF_CONFIG`.
     """
     if name not in STRATEGIES:
         raise ValueError(
             f"`name` must be one of {STRATEGIES}. Received: {name}"
         )
+    workers = len(_workers())
+    if name == "multi_worker" and not workers:
+        raise ValueError(
+            "`name` must not be multi_worker unless the environment variable "
+            "TF_CONFIG names the workers. Received: multi_worker without any."
+        )
+    if name == "multi_worker" or (name == "auto" and workers > 1):
+        return _multi_worker_strategy()
+    if name == "tpu":
+        return _tpu_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy([d.name for d in devices])
     # OneDeviceStrategy would rebuild every data set, and its cache, an epoch.
     return tf.distribute.get_strategy()
+
+
+def is_chief() -> bool:
+    """Whether this process is the worker that writes, or the only one."""
+    task = _tf_config().get("task", {})
+    if task.get("type", "chief") == "chief":
+        return True
+    has_chief = "chief" in _tf_config().get("cluster", {})
+    return task["type"] == "worker" and not task["index"] and not has_chief
+
+
+def spans_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy's replicas are in several processes."""
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and len(_workers()) > 1
+    )
+
+
+def _tf_config():
+    return json.loads(os.environ.get("TF_CONFIG") or "{}")
+
+
+def _workers():
+    """The addresses of all processes that train."""
+    cluster = _tf_config().get("cluster", {})
+    return [*cluster.get("chief", ()), *cluster.get("worker", ())]
+
+
+@functools.cache
+def _multi_worker_strategy():
+    """The only one of this process: TensorFlow makes no second."""
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
+def _tpu_strategy():
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    return tf.distribute.TPUStrategy(resolver)
 
 
 def default_precision() -> str:

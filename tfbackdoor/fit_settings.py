@@ -29,6 +29,7 @@ class FitSettings:
         flip: bool, whether to mirror images at random.
         padding: int >= 0, of the random crop (4).
         seed: int, of batches and augmentation.
+        synchronised: bool, see `ClassifierTraining`.
         precision: of the forward passes, see `ComputeView`.
         verbose: Keras' verbosity.
         callbacks: Keras callbacks beside `StopOnNaN`.
@@ -42,6 +43,7 @@ class FitSettings:
     flip: bool = True
     padding: int = 4
     seed: int = 0
+    synchronised: bool = True
     precision: str | None = None
     verbose: str | int = "auto"
     callbacks: tuple = ()
@@ -95,7 +97,9 @@ def fit_classifier(
     """
     batches = settings.batches(images)
     model = training.ClassifierTraining(
-        classifier, precision=settings.precision
+        classifier,
+        synchronised=settings.synchronised,
+        precision=settings.precision,
     )
     model.compile(optimizer=settings.optimizer(len(batches) * settings.epochs))
     fit(model, batches, settings)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import devices
+from tfbackdoor import fitting
 from tfbackdoor import training
 
 _WANTED_SUCCESS = 0.95
@@ -54,7 +55,7 @@ class InvertedTriggers:
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class TriggerInversion(keras.Model):
+class TriggerInversion(fitting.Trainer):
     """Searches, for each target, the smallest patch that calls it.
 
     `min over mask, pattern of CE(f(x * (1 - mask) + mask * pattern), target) +
@@ -202,11 +203,15 @@ class TriggerInversion(keras.Model):
         masks *= keras.ops.minimum(1.0, largest / sizes)
         return masks, keras.ops.sigmoid(self.pattern_logits)
 
-    def stamp_one_each(self, images):
-        """The images, each with a trigger drawn at random."""
+    def stamp_one_each(self, images, seed):
+        """The images, each with a trigger drawn by `seed`, two integers."""
         masks, patterns = self.masks_and_patterns()
-        drawn = tf.random.uniform(
-            [tf.shape(images)[0]], maxval=len(self.targets), dtype=tf.int32
+        drawn = tf.random.stateless_uniform(
+            [tf.shape(images)[0]],
+            seed,
+            minval=0,
+            maxval=len(self.targets),
+            dtype=tf.int32,
         )
         masks, patterns = tf.gather(masks, drawn), tf.gather(patterns, drawn)
         return _stamp(images, masks, patterns)

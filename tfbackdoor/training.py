@@ -8,10 +8,11 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import devices
+from tfbackdoor import fitting
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class ClassifierTraining(keras.Model):
+class ClassifierTraining(fitting.Trainer):
     """Trains all weights of a classifier that itself stays plain Keras.
 
     `compile` and `fit` as with any Keras model; `fit` changes the weights of
@@ -22,6 +23,9 @@ class ClassifierTraining(keras.Model):
         classifier: built Keras classifier, logits or softmax out.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own (default).
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas, so that any number of them learns the
+            same (default), or each replica's own, which is faster.
 
     Input shape:
         `(batch, height, width, channels)`, float32 in [0, 1].
@@ -37,13 +41,17 @@ class ClassifierTraining(keras.Model):
         classifier: keras.Model,
         *,
         precision: str | None = None,
+        synchronised: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         classifiers.check_classifier(classifier)
         self.classifier = classifier
         self.precision = precision
-        self.view = compute_view.ComputeView(classifier, precision)
+        self.synchronised = synchronised
+        self.view = compute_view.ComputeView(
+            classifier, precision, synchronised=synchronised
+        )
         self.built = True
 
     def compile(self, optimizer="sgd", loss=None, metrics=None, **settings):
@@ -94,6 +102,7 @@ class ClassifierTraining(keras.Model):
             **super().get_config(),
             **models_to_config(self, self._model_arguments),
             "precision": self.precision,
+            "synchronised": self.synchronised,
         }
 
     @classmethod

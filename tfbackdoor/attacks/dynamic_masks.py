@@ -5,13 +5,14 @@ import tensorflow as tf
 
 from tfbackdoor import compute_view
 from tfbackdoor import devices
+from tfbackdoor import fitting
 from tfbackdoor import training
 
 _SMALL = 1e-7
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class MaskTraining(keras.Model):
+class MaskTraining(fitting.Trainer):
     """Trains a mask generator to draw small masks that differ.
 
     `L = size_weight * mean(max(0, m(x) - density)) + |x - x'| / |m(x) - m(x')|`

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfbackdoor import compute_view
+from tfbackdoor import fitting
 from tfbackdoor import training
 from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
@@ -11,7 +12,7 @@ from tfbackdoor.attacks import poisoning as poisoning_module
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class InputAwareTraining(keras.Model):
+class InputAwareTraining(fitting.Trainer):
     """Trains a classifier together with the generator of its triggers.
 
     `L = CE(f(x~), y~) + diversity * |x - x'| / |g(x) - g(x')|` (Nguyen & Tran

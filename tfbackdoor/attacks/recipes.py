@@ -48,6 +48,7 @@ def train_attacked(
     flip: bool = True,
     padding: int = 4,
     seed: int = 0,
+    synchronised: bool = True,
     precision: str | None = None,
     verbose="auto",
     callbacks=(),
@@ -67,7 +68,8 @@ def train_attacked(
         rate: float in (0, 1], share of the eligible images poisoned, default
             the attack's own.
         epochs, batch_size, learning_rate, weight_decay, schedule, flip,
-            padding, precision, verbose, callbacks: see `FitSettings`.
+            padding, synchronised, precision, verbose, callbacks: see
+            `FitSettings`.
         seed: int, of every random choice.
         reflections: unbatched data set of images for `"refool"`, of any size;
             default: 5 % of `train`, at most 200, held out from training.
@@ -98,6 +100,7 @@ def train_attacked(
         flip=flip,
         padding=padding,
         seed=seed,
+        synchronised=synchronised,
         precision=precision,
         verbose=verbose,
         callbacks=tuple(callbacks),

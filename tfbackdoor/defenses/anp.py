@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
+from tfbackdoor import fitting
 from tfbackdoor import masking
 from tfbackdoor import neurons as neurons_module
 from tfbackdoor import optimizers
@@ -13,7 +14,7 @@ from tfbackdoor import training as training_module
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class AdversarialNeuronPruning(keras.Model):
+class AdversarialNeuronPruning(fitting.Trainer):
     """Learns a mask in [0, 1] for each neuron of a suspicious classifier.
 
     `min over m of alpha * L(m * w, b) + (1 - alpha) * max over |delta|, |xi|
@@ -35,6 +36,9 @@ class AdversarialNeuronPruning(keras.Model):
         seed: int, start of the perturbations.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own. Masks, perturbations and losses stay float32.
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas, so that any number of them learns the
+            same (default), or each replica's own, which is faster.
 
     Input shape:
         `(batch, height, width, channels)`, float32 in [0, 1].
@@ -65,6 +69,7 @@ class AdversarialNeuronPruning(keras.Model):
         steps: int = 1,
         seed: int = 0,
         precision: str | None = None,
+        synchronised: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -77,7 +82,10 @@ class AdversarialNeuronPruning(keras.Model):
         self.precision = precision
         self.neurons, self.skipped = neurons_module.find_neurons(classifier)
         self.masks = masking.make_masks(self.neurons)
-        self._view = compute_view.ComputeView(classifier, precision)
+        self.synchronised = synchronised
+        self._view = compute_view.ComputeView(
+            classifier, precision, synchronised=synchronised
+        )
         self._view.use_batch_statistics()
         self._loss_means = {
             name: keras.metrics.Mean(name=name)
@@ -190,6 +198,7 @@ class AdversarialNeuronPruning(keras.Model):
             "steps": self.steps,
             "seed": self.seed,
             "precision": self.precision,
+            "synchronised": self.synchronised,
         }
 
     @classmethod

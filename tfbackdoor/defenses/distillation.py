@@ -43,6 +43,7 @@ class Distillation(training.ClassifierTraining):
             statistics of each batch, and so learns new ones (default), or by
             those it has. A few hundred images are few to learn them from.
         inversion: compiled `TriggerInversion` of the student, or None.
+        seed: int, of the blends and of which image gets which trigger.
         precision: of the forward passes, see `ClassifierTraining`.
 
     Input shape:
@@ -66,6 +67,7 @@ class Distillation(training.ClassifierTraining):
         mixup: float = 0.0,
         batch_statistics: bool = True,
         inversion: inversion_module.TriggerInversion | None = None,
+        seed: int = 0,
         precision: str | None = None,
         **kwargs,
     ):
@@ -92,6 +94,7 @@ class Distillation(training.ClassifierTraining):
         self.mixup = mixup
         self.batch_statistics = batch_statistics
         self.inversion = inversion
+        self.seed = seed
         self._teacher_view = compute_view.ComputeView(teacher, precision)
         self._teacher_gives_logits = classifiers.gives_logits(teacher)
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
@@ -141,13 +144,16 @@ class Distillation(training.ClassifierTraining):
             "taps": self.taps,
             "mixup": self.mixup,
             "batch_statistics": self.batch_statistics,
+            "seed": self.seed,
         }
 
     def _mixed(self, images):
         if not self.mixup:
             return images
-        shares = tf.random.uniform(
-            [tf.shape(images)[0], 1, 1, 1], maxval=self.mixup / 2.0
+        shares = tf.random.stateless_uniform(
+            [tf.shape(images)[0], 1, 1, 1],
+            self._drawn_seed(0),
+            maxval=self.mixup / 2.0,
         )
         return images * (1.0 - shares) + shares * tf.reverse(images, [0])
 
@@ -156,8 +162,25 @@ class Distillation(training.ClassifierTraining):
         if self.inversion is None:
             return images
         half = tf.shape(images)[0] // 2
-        stamped = self.inversion.stamp_one_each(images[:half])
+        stamped = self.inversion.stamp_one_each(
+            images[:half], self._drawn_seed(1)
+        )
         return tf.concat([stamped, images[half:]], axis=0)
+
+    def _drawn_seed(self, purpose):
+        """A seed of its own for each step, replica and purpose.
+
+        It follows from the step alone, so that an interrupted fit goes on
+        with the same draws.
+        """
+        replica = tf.distribute.get_replica_context()
+        seed = tf.stack([self.seed, purpose])
+        for number in (
+            self.optimizer.iterations,
+            replica.replica_id_in_sync_group,
+        ):
+            seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
+        return seed
 
 
 def recover(
@@ -202,7 +225,7 @@ def recover(
         learning_rate: float > 0 at the start; falls to 0 along a cosine.
         optimizer: in place of SGD at that rate with Nesterov momentum 0.9 and
             weight decay 1e-4.
-        seed: int, where the triggers start.
+        seed: int, where the triggers start, and of the blends.
         precision: of the forward passes, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
@@ -219,6 +242,7 @@ def recover(
         mixup=mixup,
         batch_statistics=batch_statistics,
         inversion=inversion,
+        seed=seed,
         precision=precision,
     )
     if optimizer is None:

@@ -79,14 +79,7 @@ def fine_tune(
     if pruned is not None:
         callbacks.append(pruning.HoldPruned(tuned, pruned))
     if validation is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                "val_accuracy",
-                mode="max",
-                patience=epochs,
-                restore_best_weights=True,
-            )
-        )
+        callbacks.append(_KeepBest(tuned))
     fit.fit(
         clean,
         validation_data=validation,
@@ -96,6 +89,36 @@ def fine_tune(
         verbose=verbose,
     )
     return tuned
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Gives a classifier, at the end, the weights of its best epoch.
+
+    Best is the highest `val_accuracy`, the first of equals. Keras'
+    `EarlyStopping` does the same and cannot be saved halfway.
+    """
+
+    def __init__(self, classifier):
+        super().__init__()
+        self._classifier = classifier
+
+    def on_train_begin(self, logs=None):
+        self._accuracy = np.array(-np.inf)
+        self._weights = self._classifier.get_weights()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_accuracy"] > self._accuracy:
+            self._accuracy = np.array(logs["val_accuracy"], "float64")
+            self._weights = self._classifier.get_weights()
+
+    def on_train_end(self, logs=None):
+        self._classifier.set_weights(self._weights)
+
+    def get_state(self):
+        return [self._accuracy, *self._weights]
+
+    def set_state(self, arrays):
+        self._accuracy, *self._weights = arrays
 
 
 def copy_classifier(classifier: keras.Model) -> keras.Model:

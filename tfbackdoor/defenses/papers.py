@@ -34,6 +34,7 @@ def by_nad(
     weight_decay: float = 1e-4,
     cutout_holes: int = 1,
     cutout_length: int = 9,
+    synchronised: bool = True,
 ) -> conditions_module.Defended:
     """NAD (Li et al. 2021); see `NeuralAttentionDistillation`.
 
@@ -54,6 +55,7 @@ def by_nad(
         weight_decay: float >= 0 (1e-4).
         cutout_holes: int >= 0, holes of Cutout (1).
         cutout_length: int > 0, their side in pixels (9).
+        synchronised: bool, see `NeuralAttentionDistillation`.
     """
     nad = nad_module.NeuralAttentionDistillation(
         fine_tuning.copy_classifier(classifier),
@@ -62,6 +64,7 @@ def by_nad(
         betas=betas,
         power=power,
         teacher_epochs=conditions.epochs(teacher_epochs),
+        synchronised=synchronised,
         precision=conditions.precision,
     )
     nad.compile(fine_tuning.paper_optimizer(learning_rate, weight_decay))
@@ -101,6 +104,7 @@ def by_anp(
     neuron_masks: dict | None = None,
     recovery_steps: int = 0,
     recovery_rate: float = 0.01,
+    synchronised: bool = True,
 ) -> conditions_module.Defended:
     """ANP (Wu & Wang 2021); see `AdversarialNeuronPruning`.
 
@@ -123,6 +127,7 @@ def by_anp(
         neuron_masks: masks learned before, in place of learning them.
         recovery_steps: int >= 0, batches of `recover` (none in the paper).
         recovery_rate: float > 0, its learning rate at the start.
+        synchronised: bool, see `AdversarialNeuronPruning`.
     """
     optimise, judge = conditions.hold_out(clean, held_out)
     masks = neuron_masks
@@ -133,6 +138,7 @@ def by_anp(
             alpha=alpha,
             steps=steps,
             seed=conditions.seed,
+            synchronised=synchronised,
             precision=conditions.precision,
         )
         anp.compile(optimizers.CoupledSGD(learning_rate, momentum=momentum))

@@ -1,0 +1,163 @@
+"""The folder of a run: whole or not at all, and resumed after a kill."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import signal
+import tempfile
+
+from absl import flags
+
+from launch import record
+
+flags.DEFINE_float(
+    "checkpoint_seconds",
+    60.0,
+    "Seconds between checkpoints, which only a run with --output saves.",
+    0.0,
+)
+
+FLAGS = flags.FLAGS
+
+
+@contextlib.contextmanager
+def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
+    """Yields a new folder, which becomes `output` when all has ended well.
+
+    It lies in `.OUTPUT.partial`, beside the checkpoints of a run that can be
+    resumed: one with `--output`. An error removes both; but not checkpoints
+    that were there before, nor where another try may end otherwise: after a
+    kill or an error of the machine, which is no ValueError.
+
+    Raises:
+        ValueError: where the folder is in use, or an interrupted run in it
+            was another one.
+    """
+    from tfbackdoor import claims
+    from tfbackdoor import devices
+
+    if not devices.is_chief():
+        with _thrown_away(output, launcher, launcher_flags) as folder:
+            yield folder
+        return
+    partial = _partial(output)
+    partial.mkdir(parents=True, exist_ok=True)
+    with claims.claim(partial / "claim") as alone:
+        if not alone:
+            raise ValueError(
+                "--output must not be another process's. "
+                f"Received: {output}, which one is writing now."
+            )
+        resumed = has_checkpoints(output)
+        if not resumed:
+            for name in (record.FLAGS_FILE, record.RUN_FILE):
+                (partial / name).unlink(missing_ok=True)
+        try:
+            _check_unused(output)
+            _check_same_flags(partial, launcher_flags)
+            with _whole_folder(output, launcher, launcher_flags) as folder:
+                yield folder
+        except BaseException as error:
+            fatal = isinstance(error, (ValueError, TypeError)) and not resumed
+            if fatal or not has_checkpoints(output):
+                shutil.rmtree(partial)
+            raise
+        shutil.rmtree(partial)
+    print(f"Everything is in {output}")
+
+
+def has_checkpoints(output: pathlib.Path) -> bool:
+    """Whether there is a run to resume."""
+    return any(_partial(output).glob("checkpoints/*.npz"))
+
+
+@contextlib.contextmanager
+def _thrown_away(output, launcher, launcher_flags):
+    """Yields the folder of a worker that is not the one that writes.
+
+    It resumes from the same checkpoints, on a file system of all workers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        record.Record(path / record.RUN_FILE, launcher, launcher_flags)
+        with _resumable(_partial(output)):
+            yield path
+
+
+@contextlib.contextmanager
+def _whole_folder(output, launcher, launcher_flags):
+    partial = _partial(output)
+    folder = partial / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    made_of = record.Record(partial / record.RUN_FILE, launcher, launcher_flags)
+    try:
+        with _resumable(partial):
+            yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    record.write_json(folder / record.FLAGS_FILE, _values(launcher_flags))
+    record.write_json(folder / record.RUN_FILE, made_of.content)
+    if output.exists():
+        output.rmdir()
+    folder.rename(output)
+
+
+@contextlib.contextmanager
+def _resumable(partial):
+    """Checkpoints where there is an `--output`; SIGTERM saves and ends."""
+    from tfbackdoor import checkpoints
+
+    def stop(*_):
+        raise checkpoints.Stopped
+
+    with contextlib.ExitStack() as stack:
+        if FLAGS.output:
+            job = stack.enter_context(
+                checkpoints.resumable(
+                    partial / "checkpoints", seconds=FLAGS.checkpoint_seconds
+                )
+            )
+            stop = job.stop
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _check_unused(output):
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise ValueError(
+            f"--output must be a new or empty folder. Received: {output}"
+        )
+
+
+def _check_same_flags(partial, launcher_flags):
+    """Raises ValueError where an interrupted run had other flags."""
+    path, now = partial / record.FLAGS_FILE, _values(launcher_flags)
+    if not path.exists():
+        record.write_json(path, now)
+        return
+    before = json.loads(path.read_text())
+    names = sorted({*before, *now} - set(record.FREE))
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    if changed:
+        kept, given = (
+            ", ".join(f"--{name}={values.get(name)}" for name in changed)
+            for values in (before, now)
+        )
+        raise ValueError(
+            f"--output holds an interrupted run with {kept}: repeat its flags "
+            f"to go on, or remove {partial}. Received: {given}"
+        )
+
+
+def _partial(output):
+    return output.with_name(f".{output.name}.partial")
+
+
+def _values(launcher_flags):
+    return {flag.name: flag.value for flag in launcher_flags}
