@@ -110,6 +110,18 @@ class ComputeView:
         return outputs, updates
 
 
+def assign(updates) -> None:
+    """Writes the updates of a training pass, the mean over all replicas'.
+
+    Seeds are integers and the same on all replicas.
+    """
+    replica = tf.distribute.get_replica_context()
+    for variable, value in updates:
+        if replica.num_replicas_in_sync > 1 and value.dtype.is_floating:
+            value = replica.all_reduce("mean", value)
+        variable.assign(value)
+
+
 def can_clone(classifier: keras.Model) -> bool:
     """Whether a view of `classifier` is a clone, not the classifier itself."""
     return _clone(classifier, None, synchronized=False)[0] is not classifier

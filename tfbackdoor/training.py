@@ -86,8 +86,7 @@ class ClassifierTraining(fitting.Trainer):
             loss, outputs, updates = self.training_loss(images, labels, weights)
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
-        for variable, value in updates:
-            variable.assign(value)
+        compute_view.assign(updates)
         log_losses(self, loss=loss)
         return self.compute_metrics(images, labels, outputs, weights)
 

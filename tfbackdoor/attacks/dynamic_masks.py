@@ -77,7 +77,7 @@ class MaskTraining(fitting.Trainer):
             )
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
-        assign_updates(updates)
+        compute_view.assign(updates)
         training.log_losses(self, loss=loss)
         return self.get_metrics_result()
 
@@ -113,12 +113,6 @@ def share_of_replica(loss):
 def generator_adam():
     """The optimiser of both generators in the authors' code."""
     return keras.optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9)
-
-
-def assign_updates(updates):
-    """Writes the state that a pass of a `ComputeView` would."""
-    for variable, value in updates:
-        variable.assign(value)
 
 
 def _distances(some, others):

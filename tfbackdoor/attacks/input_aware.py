@@ -132,7 +132,7 @@ class InputAwareTraining(fitting.Trainer):
         self.generator_optimizer.apply_gradients(
             zip(gradients[len(classified) :], generated)
         )
-        dynamic_masks.assign_updates([*updates, *drawing])
+        compute_view.assign([*updates, *drawing])
         training.log_losses(self, loss=loss)
         return self.compute_metrics(images, labels, outputs)
 
