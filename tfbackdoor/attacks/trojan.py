@@ -28,8 +28,7 @@ def make_trojan_trigger(
     *,
     mask: np.ndarray | None = None,
     neurons: int = 1,
-    steps: int = 200,
-    learning_rate: float = 0.1,
+    steps: int = 100,
     seed: int = 0,
     precision: str | None = None,
 ) -> triggers.Trigger:
@@ -37,9 +36,10 @@ def make_trojan_trigger(
 
     `max over pattern of sum over chosen n of mean over images of
     h_n(x * (1 - mask) + pattern * mask)`, by gradient ascent (Liu et al.
-    2018, algorithm 1), where h is what the last dense layer takes. Chosen are
-    the neurons of the largest `sum over classes of |W[n, class]|` among those
-    that the starting pattern leaves a gradient: a silent one cannot be
+    2018, algorithm 1), where h is what the last dense layer takes; steps are
+    of the gradient's sign, so that quiet and loud neurons move alike. Chosen
+    are the neurons of the largest `sum over classes of |W[n, class]|` among
+    those that the starting pattern leaves a gradient: a silent one cannot be
     excited. Liu et al. rank by the weights into a neuron; the layer before
     may be of any kind here, a mere pool among them, so that we take those
     out of it. The classifier is not changed.
@@ -52,8 +52,7 @@ def make_trojan_trigger(
         mask: array of 0 and 1 of the image's shape, where the pattern is;
             default `trojan_mask`.
         neurons: int > 0, how many.
-        steps: int > 0, of Adam.
-        learning_rate: float > 0, of Adam.
+        steps: int > 0, of size `2 / steps`: twice the way from 0 to 1.
         seed: int, of the starting pattern.
         precision: of the forward passes, see `ComputeView`.
 
@@ -76,33 +75,34 @@ def make_trojan_trigger(
     features = _Features(classifier, precision)
     images = tf.convert_to_tensor(images, tf.float32)
     start = np.random.default_rng(seed).uniform(size=shape).astype("float32")
-    pattern = keras.Variable(start)
+    pattern = tf.convert_to_tensor(start)
 
-    def mean_features():
+    def mean_features(pattern):
         return features(images * (1.0 - mask) + pattern * mask)
 
     with tf.GradientTape(persistent=True) as tape:
-        means = mean_features()
+        tape.watch(pattern)
+        means = mean_features(pattern)
 
     def is_movable(neuron):
         direction = tf.one_hot(neuron, len(means))
-        moves = tape.gradient(means, pattern.value, direction)
-        return moves is not None and bool(tf.reduce_any(moves * mask != 0.0))
+        moves = tape.gradient(means, pattern, direction)
+        return moves is not None and bool(tf.reduce_any(moves != 0.0))
 
     chosen = _best_connected(features.head, is_movable, neurons)
-    optimizer = keras.optimizers.Adam(learning_rate)
-    optimizer.build([pattern])
 
     @tf.function
-    def ascend():
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_sum(tf.gather(mean_features(), chosen))
-        gradients = tape.gradient(loss, [pattern.value])
-        optimizer.apply(gradients, [pattern])
-        pattern.assign(keras.ops.clip(pattern, 0.0, 1.0))
+    def ascend(pattern):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pattern)
+            activation = tf.reduce_sum(
+                tf.gather(mean_features(pattern), chosen)
+            )
+        moves = tf.sign(tape.gradient(activation, pattern))
+        return tf.clip_by_value(pattern + 2.0 / steps * moves, 0.0, 1.0)
 
     for _ in range(steps):
-        ascend()
+        pattern = ascend(pattern)
     return triggers.Trigger(mask, pattern.numpy() * mask)
 
 
