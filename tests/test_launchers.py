@@ -82,6 +82,7 @@ def test_train_leaves_one_folder_for_each_attack(tmp_path, flags, files):
     assert {path.name for path in output.iterdir()} == files | {
         "classifier.keras",
         "flags.json",
+        "run.json",
         "scores.json",
     }
     scores = json.loads((output / "scores.json").read_text())
@@ -161,6 +162,7 @@ def test_defend_runs_a_defence_by_name(
     assert {path.name for path in output.iterdir()} == {
         "classifier.keras",
         "flags.json",
+        "run.json",
         "saved_model",
         "scores.json",
     }
@@ -446,6 +448,7 @@ def test_analyze_draws_what_a_backdoor_does(planted_flags, tmp_path):
         "activation_gap.png",
         "embedding.png",
         "flags.json",
+        "run.json",
     }
     assert "No attention.png: `classifier` must hold a layer" in result.stdout
     with np.load(tmp_path / "out" / "activation_gap.npz") as gaps:

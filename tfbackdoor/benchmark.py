@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfbackdoor import classifiers
 from tfbackdoor import devices
 from tfbackdoor import evaluation
+from tfbackdoor import loading
 from tfbackdoor import pieces
 from tfbackdoor import sampling
 from tfbackdoor.attacks import poisoning as poisoning_module
@@ -81,7 +81,7 @@ class Benchmark:
     ) -> dict:
         """Purifies the classifier in the folder `attacked`."""
         _start_afresh(piece.seed)
-        classifier = classifiers.load_classifier(attacked / _CLASSIFIER)
+        classifier = loading.load_classifier(attacked / _CLASSIFIER)
         poisoning = None
         if (attacked / _POISONING).is_file():
             poisoning = poisoning_module.Poisoning.load(attacked)

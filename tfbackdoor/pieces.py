@@ -85,7 +85,7 @@ def read(root: pathlib.Path, piece: Piece) -> Record:
     folder = piece.folder(root)
     if folder.exists():
         try:
-            content = json.loads((folder / _RECORD).read_text())
+            content = json_files.read_json(folder / _RECORD)
             _check_files(folder, content["files"])
             if not isinstance(content["scores"], dict):
                 raise ValueError(f"{_RECORD} holds no scores")
@@ -94,7 +94,7 @@ def read(root: pathlib.Path, piece: Piece) -> Record:
         return Record("finished", content=content)
     try:
         path = _beside(folder, _FAILED)
-        failure = json.loads(path.read_text())
+        failure = json_files.read_json(path)
         return Record(
             "failed", str(failure["error"]), stamp=path.stat().st_mtime_ns
         )
