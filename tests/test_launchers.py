@@ -427,10 +427,6 @@ def test_a_benchmark_tabulates_and_goes_on(tmp_path):
     again = _launch("benchmark", *flags, "--defences=fine_tuning")
     assert again.returncode == 0, again.stderr
     assert "4 of 4 pieces are finished" in again.stdout
-    refused = _launch("benchmark", *flags, "--epochs=2")
-    assert refused.returncode == 1
-    assert "epochs=1 there, 2 here" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
 
 
 def test_analyze_draws_what_a_backdoor_does(planted_flags, tmp_path):

@@ -77,7 +77,10 @@ def describe_scores(scores: dict) -> str:
         name.replace("_", " "): grid_cells.value_of(scores, field)
         for name, field in grid_cells.RATES.items()
     }
-    return ", ".join(f"{n} {_percent(share)} %" for n, share in shares.items())
+    return ", ".join(
+        f"{name} unknown" if share is None else f"{name} {100 * share:.1f} %"
+        for name, share in shares.items()
+    )
 
 
 def _versions(records):
