@@ -14,6 +14,7 @@ from tfbackdoor import grid_table
 from tfbackdoor import pieces
 from tfbackdoor import progress
 from tfbackdoor import report
+from tfbackdoor.untrusted import json_files
 
 _SETTINGS = "settings.json"
 _POLL_SECONDS = 0.05
@@ -240,7 +241,7 @@ def _check_settings(path, settings):
         pieces.write_text(path, json.dumps(settings, indent=2) + "\n")
         return
     try:
-        found = dict(json.loads(path.read_text()))
+        found = json_files.read_json(path)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"`root` must hold readable settings. Received: {path}, which is "

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from tfbackdoor import claims
+from tfbackdoor.untrusted import json_files
 
 _PIECES = "pieces"
 _ATTACK = "attack"
