@@ -13,10 +13,10 @@ import pytest
 import stand_ins
 
 import tfbackdoor
-from tfbackdoor import grid_cells
-from tfbackdoor import grid_table
-from tfbackdoor import pieces
-from tfbackdoor import progress
+from tfbackdoor.benchmarking import cells as cells_module
+from tfbackdoor.benchmarking import pieces
+from tfbackdoor.benchmarking import progress
+from tfbackdoor.benchmarking import table
 
 _PLAN = stand_ins.PLAN
 _BADNETS, _BLEND = _PLAN[0], _PLAN[3]
@@ -218,7 +218,7 @@ def test_the_mean_over_attacks_takes_complete_rows_only():
             value["attack_success"] = {"value": success / (1 + bool(defence))}
             records[piece] = record("finished", content={"scores": value})
     records[piece] = record("missing")
-    lines = grid_table._share_table(grid_cells.make_cells(records))
+    lines = table._share_table(cells_module.make_cells(records))
     # (90 + 80) / 2 and half of it: c is incomplete and none is no attack.
     assert lines[-1] == "| mean of 2 attacks | 50.0 / 85.0 | 50.0 / 42.5 |"
     assert "| c | 50.0 / 10.0 | to be done |" in lines

@@ -20,7 +20,10 @@ from tfbackdoor.attacks.triggers import Trigger
 from tfbackdoor.attacks.triggers import make_trigger
 from tfbackdoor.attacks.trojan import make_trojan_trigger
 from tfbackdoor.augmentation import augment
-from tfbackdoor.benchmark import Benchmark
+from tfbackdoor.benchmarking.figures import plot_shares
+from tfbackdoor.benchmarking.grid import plan_grid
+from tfbackdoor.benchmarking.grid import run_grid
+from tfbackdoor.benchmarking.work import Benchmark
 from tfbackdoor.calibration import choose_augmentation
 from tfbackdoor.calibration import choose_epsilon
 from tfbackdoor.checkpoints import Stopped
@@ -76,9 +79,6 @@ from tfbackdoor.figures import plot_gap
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
 from tfbackdoor.gathering import error_shares
-from tfbackdoor.grid import plan_grid
-from tfbackdoor.grid import run_grid
-from tfbackdoor.grid_figures import plot_shares
 from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
 from tfbackdoor.layers import FusedBatchNormalization

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfbackdoor import pieces
+from tfbackdoor.benchmarking import pieces
 
 RATES = {"accuracy": "clean_accuracy", "attack_success": "attack_success"}
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from tfbackdoor import claims
-from tfbackdoor import grid_cells
-from tfbackdoor import grid_table
-from tfbackdoor import pieces
-from tfbackdoor import progress
 from tfbackdoor import report
+from tfbackdoor.benchmarking import cells as cells_module
+from tfbackdoor.benchmarking import pieces
+from tfbackdoor.benchmarking import progress
+from tfbackdoor.benchmarking import table
 from tfbackdoor.untrusted import json_files
 
 _SETTINGS = "settings.json"
@@ -196,12 +196,12 @@ class _Run:
         return pieces.read(self.root, piece.attacked).state == "finished"
 
     def _records(self):
-        return grid_cells.read_records(self.root, self.plan)
+        return cells_module.read_records(self.root, self.plan)
 
     def _publish(self, *, figure=False):
         figure = figure or time.monotonic() - self._drawn > _SECONDS_A_FIGURE
         with _alone(self.root, "results"):
-            grid_table.write_results(
+            table.write_results(
                 self.root, self.plan, self._settings, figure=figure
             )
         if figure:
@@ -211,7 +211,7 @@ class _Run:
         said = record.error
         if record.state == "finished":
             said = (
-                f"{grid_table.describe_scores(record.content['scores'])}, "
+                f"{table.describe_scores(record.content['scores'])}, "
                 f"{progress.duration(record.content['seconds'])}"
             )
         left = [piece for piece in self.pending if not self._settled(piece)]

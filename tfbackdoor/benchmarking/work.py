@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfbackdoor import devices
 from tfbackdoor import evaluation
 from tfbackdoor import loading
-from tfbackdoor import pieces
 from tfbackdoor import sampling
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.benchmarking import pieces
 
 _CLASSIFIER = "classifier.keras"
 _POISONING = "poisoning.json"

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from tfbackdoor import pieces
+from tfbackdoor.benchmarking import pieces
 
 
 class Clock:

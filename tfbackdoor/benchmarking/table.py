@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfbackdoor import grid_cells
-from tfbackdoor import grid_figures
-from tfbackdoor import pieces
+from tfbackdoor.benchmarking import cells as cells_module
+from tfbackdoor.benchmarking import figures
+from tfbackdoor.benchmarking import pieces
 
 _COLUMNS = (
     "attack",
@@ -21,7 +21,7 @@ _COLUMNS = (
     "seeds",
     *(
         f"{rate}_{number}"
-        for rate in grid_cells.RATES
+        for rate in cells_module.RATES
         for number in ("mean", "std")
     ),
     "problems",
@@ -45,8 +45,8 @@ def write_results(
         figure: whether `results.png` is drawn too.
     """
     everything = dict.fromkeys([*plan, *pieces.find(root)])
-    records = grid_cells.read_records(root, everything)
-    cells = grid_cells.make_cells(records)
+    records = cells_module.read_records(root, everything)
+    cells = cells_module.make_cells(records)
     versions = _versions(records.values())
     content = {
         "settings": settings,
@@ -65,7 +65,7 @@ def write_results(
         return
     partial = root / f".results.partial-{os.getpid()}.png"
     try:
-        grid_figures.plot_cells(content["cells"], partial)
+        figures.plot_cells(content["cells"], partial)
         partial.replace(root / "results.png")
     finally:
         partial.unlink(missing_ok=True)
@@ -74,8 +74,8 @@ def write_results(
 def describe_scores(scores: dict) -> str:
     """Accuracy and attack success of `Scores.to_json` in words."""
     shares = {
-        name.replace("_", " "): grid_cells.value_of(scores, field)
-        for name, field in grid_cells.RATES.items()
+        name.replace("_", " "): cells_module.value_of(scores, field)
+        for name, field in cells_module.RATES.items()
     }
     return ", ".join(
         f"{name} unknown" if share is None else f"{name} {100 * share:.1f} %"
@@ -109,7 +109,7 @@ def _to_csv(cells):
     for cell in cells:
         numbers = [
             number(rate)
-            for rate in grid_cells.RATES
+            for rate in cells_module.RATES
             for number in (cell.mean, cell.deviation)
         ]
         row = [
@@ -187,7 +187,7 @@ def _has_rates(cell):
 def _means(cells):
     return " / ".join(
         _percent(float(np.mean([cell.mean(rate) for cell in cells])))
-        for rate in grid_cells.RATES
+        for rate in cells_module.RATES
     )
 
 
@@ -195,7 +195,7 @@ def _text(cell):
     """A cell in words: its rates, what is missing, what went wrong."""
     rates = [
         _percent(cell.mean(rate), cell.deviation(rate))
-        for rate in grid_cells.RATES
+        for rate in cells_module.RATES
     ]
     notes = [_problems(cell)] if cell.problems else []
     if cell.missing and cell.seeds:

@@ -1,0 +1,1 @@
+"""A grid of attacks, defences, seeds and shares of clean data, resumable."""
