@@ -117,9 +117,9 @@ def _checked(classifier, clean):
 
 
 def _scores(found, purified, images, poisoning):
-    """From row name to scores: before, pruned if it was, purified."""
+    """From row name to scores: before, pruned if any neuron was, purified."""
     rows = {"before": found.original}
-    if found.pruned_classifier is not None:
+    if any(map(len, found.pruned.values())):
         rows["pruned"] = found.pruned_classifier
     rows["purified"] = purified
     return {
