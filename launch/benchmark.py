@@ -17,6 +17,7 @@ import sys
 
 from absl import flags
 
+from launch import attacking
 from launch import images
 from launch import networks
 from launch import runner
@@ -30,35 +31,6 @@ flags.DEFINE_list(
     "Shares of the training images that the defences get as clean ones (0.01 "
     "in ANP, 0.05 in NAD).",
 )
-flags.DEFINE_float(
-    "attacker_share",
-    0.9,
-    "Share of the training images that the attacker trains on; the defender's "
-    "images come from the rest (0.9 in ANP).",
-    0.0,
-    1.0,
-)
-flags.DEFINE_integer("target", 0, "Class of the attacker (0 in ANP).", 0)
-flags.DEFINE_float(
-    "poisoning_rate",
-    None,
-    "Share of eligible images that are poisoned; default what each attack's "
-    "paper says.",
-    0.0,
-    1.0,
-)
-flags.DEFINE_integer("epochs", 100, "Epochs of an attack (200 in ANP).", 1)
-flags.DEFINE_integer("batch_size", 128, "Images a step (128 in ANP).", 1)
-flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
-flags.DEFINE_float("weight_decay", 5e-4, "Weight decay (5e-4 in ANP).", 0.0)
-flags.DEFINE_enum(
-    "schedule",
-    "steps",
-    ["steps", "cosine"],
-    "Of the attack's learning rate: divided by 10 at 1/2 and 3/4 of the "
-    "epochs, or cosine, which is better for few epochs.",
-)
-flags.DEFINE_bool("flip", True, "Whether training mirrors images at random.")
 flags.DEFINE_integer(
     "padding", 4, "Pixels around images that training crops at random (4).", 0
 )
@@ -151,16 +123,7 @@ def _benchmark(precision):
         defend_classifier=tfbackdoor.defend,
         split=images.split_training,
         attacker_share=FLAGS.attacker_share,
-        attack_settings={
-            **common,
-            "target": FLAGS.target,
-            "rate": FLAGS.poisoning_rate,
-            "epochs": FLAGS.epochs,
-            "batch_size": FLAGS.batch_size,
-            "learning_rate": FLAGS.learning_rate,
-            "weight_decay": FLAGS.weight_decay,
-            "schedule": FLAGS.schedule,
-        },
+        attack_settings=common | attacking.settings(),
         defence_settings={**common, "small": FLAGS.smoke},
         save_purified=FLAGS.save_purified,
     )

@@ -15,6 +15,7 @@ import functools
 
 from absl import flags
 
+from launch import attacking
 from launch import images
 from launch import networks
 from launch import runner
@@ -25,14 +26,6 @@ flags.DEFINE_string(
     "none, badnets, blend, clean_label, sig, trojan, refool, input_aware or "
     "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_ or "
     "blend_clean_label.",
-)
-flags.DEFINE_integer("target", 0, "Class of the attacker (0 in ANP, 5 in NAD).")
-flags.DEFINE_float(
-    "poisoning_rate",
-    None,
-    "Share of eligible images; default the attack's own.",
-    0.0,
-    1.0,
 )
 flags.DEFINE_string(
     "trigger",
@@ -52,26 +45,6 @@ flags.DEFINE_string(
     "What --attack=refool reflects: a folder train/<class>/<image file> or "
     "anything that --dataset takes; default held-out training images.",
 )
-flags.DEFINE_float(
-    "attacker_share",
-    0.9,
-    "Share of the training images that the attacker trains on; the defender's "
-    "images come from the rest (0.9 in ANP).",
-    0.0,
-    1.0,
-)
-flags.DEFINE_integer("epochs", 200, "Epochs (200 in ANP).", 1)
-flags.DEFINE_integer("batch_size", 128, "Images a step (128 in ANP).", 1)
-flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
-flags.DEFINE_float("weight_decay", 5e-4, "Weight decay (5e-4 in ANP).", 0.0)
-flags.DEFINE_enum(
-    "schedule",
-    "steps",
-    ["steps", "cosine"],
-    "steps divides the learning rate by 10 at 1/2 and 3/4 of the epochs, as "
-    "ANP does; cosine is better for few epochs.",
-)
-flags.DEFINE_bool("flip", True, "Whether to mirror images at random.")
 
 
 FLAGS = flags.FLAGS
@@ -91,17 +64,9 @@ def job(folder):
             attack,
             networks.build,
             attacker,
-            target=FLAGS.target,
-            rate=FLAGS.poisoning_rate,
-            epochs=1 if FLAGS.smoke else FLAGS.epochs,
-            batch_size=FLAGS.batch_size,
-            learning_rate=FLAGS.learning_rate,
-            weight_decay=FLAGS.weight_decay,
-            schedule=FLAGS.schedule,
-            flip=FLAGS.flip,
             seed=FLAGS.seed,
-            synchronised=FLAGS.synchronised,
             precision=runner.precision(),
+            **_settings(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
     scores = tfbackdoor.evaluate(classifier, test, poisoning)
@@ -110,6 +75,11 @@ def job(folder):
     if poisoning is not None:
         poisoning.save(folder)
     runner.write_json(folder / "scores.json", scores.to_json())
+
+
+def _settings():
+    settings = attacking.settings()
+    return settings | {"epochs": 1} if FLAGS.smoke else settings
 
 
 def _attack():
