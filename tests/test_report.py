@@ -322,7 +322,7 @@ def test_pictures_masks_and_run_are_on_the_page():
 
 def test_the_scan_names_the_suspected_class():
     scan = {
-        "verdict": "One class stands out.",
+        "verdict": "One class stands out",
         "scores": [0.5, 4.0],
         "error_shares": [0.25, 0.75],
         "suspected": 1,

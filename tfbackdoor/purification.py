@@ -223,7 +223,8 @@ class Purification:
         if self.settings.threshold is not None:
             self.because = "The user gave the threshold."
             return _at(self.curve, self.settings.threshold)
-        budget = f"{100 * drop:.0f} points of held-out accuracy"
+        plural = "" if drop == 0.01 else "s"
+        budget = f"{100 * drop:g} point{plural} of held-out accuracy"
         if oracle is not None:
             self.oracle = True
             self.because = f"Least attack success within {budget}."

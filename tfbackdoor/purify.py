@@ -142,11 +142,12 @@ def _report(
     images, labels = next(iter(found.judge.batch(_SAMPLES)))
     rows = {"before": found.original, "purified": purified}
     return report_module.Report(
-        verdict=_verdict(found, scores),
+        verdict=_verdict(found, scores, test_scores),
         warnings=sanity.warnings(found.original, purified, clean, found.masks),
         scores=scores,
         scored_on=f"{sampling.cardinality(found.judge)} clean images held "
-        "out from the optimisation",
+        "out from the optimisation (if the classifier was trained on them, "
+        "they flatter it before)",
         test_scores=test_scores,
         curve=found.curve,
         chosen=found.chosen,
@@ -178,13 +179,16 @@ def _report(
     )
 
 
-def _verdict(found, scores):
+def _verdict(found, scores, test_scores):
     said = f"The scan says: {found.scan}."
     if found.pruned_classifier is None:
         return f"{said} The classifier was left as it is."
     count = sum(map(len, found.pruned.values()))
     total = sum(map(len, found.masks.values()))
-    loss = evaluation.accuracy_loss(scores["before"], scores["purified"])
+    judged, where = (
+        (test_scores, "test") if test_scores else (scores, "held-out")
+    )
+    loss = evaluation.accuracy_loss(judged["before"], judged["purified"])
     unlearned = ""
     if found.unlearned:
         classes = ", ".join(map(str, found.unlearned))
@@ -192,7 +196,7 @@ def _verdict(found, scores):
         unlearned = f", and triggers of class{plural} {classes} unlearned"
     return (
         f"{said} {count} of {total} neurons were pruned{unlearned}, at a cost "
-        f"of {loss} of held-out accuracy."
+        f"of {loss} of {where} accuracy."
     )
 
 
