@@ -202,6 +202,15 @@ def build(name):
     return model
 
 
+def build_teacher(name="functional"):
+    """The specimen of that name with other weights."""
+    teacher = build(name)
+    rng = np.random.default_rng(7)
+    for variable in teacher.trainable_weights:
+        variable.assign(variable * rng.uniform(0.5, 1.5, variable.shape))
+    return teacher
+
+
 def batch(count=16, seed=2):
     """Images in [0, 1] and labels."""
     rng = np.random.default_rng(seed)

@@ -85,15 +85,6 @@ def _dataset(count=64):
     return images.batch(16)
 
 
-def _teacher(name="functional"):
-    """The specimen of that name with other weights."""
-    teacher = specimens.build(name)
-    rng = np.random.default_rng(7)
-    for variable in teacher.trainable_weights:
-        variable.assign(variable * rng.uniform(0.5, 1.5, variable.shape))
-    return teacher
-
-
 def _distil(student, teacher, *, batches=None, **settings):
     nad = tfbackdoor.NeuralAttentionDistillation(student, teacher, **settings)
     nad.compile(tfbackdoor.CoupledSGD(0.01))
@@ -105,7 +96,7 @@ def _distil(student, teacher, *, batches=None, **settings):
     "name", ["functional", "sequential_softmax", "nested", "subclassed"]
 )
 def test_fit_changes_the_student_and_not_the_teacher(name):
-    student, teacher = specimens.build(name), _teacher(name)
+    student, teacher = specimens.build(name), specimens.build_teacher(name)
     before = teacher.get_weights()
     initial = student.get_weights()
     _, history = _distil(student, teacher)
@@ -156,7 +147,7 @@ def test_beta_zero_is_plain_fine_tuning():
 
 def test_learning_rate_falls_after_every_two_epochs():
     nad = tfbackdoor.NeuralAttentionDistillation(
-        specimens.build("functional"), _teacher()
+        specimens.build("functional"), specimens.build_teacher()
     )
     nad.compile()
     history = nad.fit(_dataset(16), epochs=5, verbose=0)
@@ -170,7 +161,7 @@ def test_two_replicas_learn_the_weights_of_one(two_replicas):
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
             student = specimens.build("functional")
-            _distil(student, _teacher(), betas=(5.0, 10.0))
+            _distil(student, specimens.build_teacher(), betas=(5.0, 10.0))
         weights.append(student.get_weights())
     for one, two in zip(*weights):
         np.testing.assert_allclose(one, two, atol=1e-5)
@@ -180,7 +171,9 @@ def test_bfloat16_stays_near_float32():
     losses = []
     for precision in (None, "mixed_bfloat16"):
         student = specimens.build("functional")
-        _, history = _distil(student, _teacher(), precision=precision)
+        _, history = _distil(
+            student, specimens.build_teacher(), precision=precision
+        )
         assert {w.dtype for w in student.weights} == {"float32"}
         losses.append(history["loss"][0])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)

@@ -64,7 +64,7 @@ def _masks():
 def _purified():
     student = specimens.build("functional")
     trainer = tfbackdoor.NeuralAttentionDistillation(
-        student, specimens.build("functional"), betas=(5.0, 10.0)
+        student, specimens.build_teacher(), betas=(5.0, 10.0)
     )
     trainer.compile(tfbackdoor.CoupledSGD(0.01, nesterov=True))
     loss = _fit(trainer, batches(), epochs=1)
