@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from tfbackdoor import loading
 
-_STEPS = 3
 _SHARPNESS = 20.0
 
 
@@ -66,37 +65,37 @@ def blend(images, patterns, masks):
 
 
 def pattern_generator(
-    image_shape: tuple[int, int, int], *, channels: int = 32
+    image_shape: tuple[int, int, int], *, channels: int | None = None
 ) -> keras.Model:
     """A network from images to patterns of their shape in [0, 1].
 
-    A U-shaped stack of convolutions without bridges, as deep as the image
-    size can be halved, at most three times.
+    A U-shaped stack of convolutions without bridges that halves the image
+    three times, images below 32 pixels twice, or as often as its size can be
+    halved. The last convolution is normalised as well, so that outputs begin
+    spread over [0, 1] and far from its ends, where gradients vanish.
 
     Args:
         image_shape: `(height, width, channels)`.
-        channels: int > 0, channels of the first convolutions (32 for
-            CIFAR-10).
+        channels: int > 0, channels of the first convolutions, default 32, or
+            16 for images below 32 pixels, as the authors take for MNIST.
 
     Reference: Nguyen & Tran 2020, appendix.
     """
     inputs = keras.Input(image_shape, name="images")
-    x = _hourglass(inputs, channels, image_shape[-1])
-    outputs = keras.layers.Activation("sigmoid", name="pattern")(x)
+    outputs = _draw(inputs, channels, image_shape[-1], name="pattern")
     return keras.Model(inputs, outputs, name="pattern_generator")
 
 
 def mask_generator(
-    image_shape: tuple[int, int, int], *, channels: int = 32
+    image_shape: tuple[int, int, int], *, channels: int | None = None
 ) -> keras.Model:
     """A network from images to masks `(batch, height, width, 1)` in [0, 1].
 
     As `pattern_generator`, with outputs pushed towards 0 and 1 by
-    `sigmoid(20 * (2 * s - 1))` of the sigmoid s.
+    `sigmoid(20 * (2 * s - 1))` of the output s.
     """
     inputs = keras.Input(image_shape, name="images")
-    x = _hourglass(inputs, channels, 1)
-    x = keras.layers.Activation("sigmoid", name="soft_mask")(x)
+    x = _draw(inputs, channels, 1, name="soft_mask")
     x = keras.layers.Rescaling(2.0 * _SHARPNESS, -_SHARPNESS, name="sharpen")(x)
     outputs = keras.layers.Activation("sigmoid", name="mask")(x)
     return keras.Model(inputs, outputs, name="mask_generator")
@@ -110,26 +109,28 @@ def join(patterns: keras.Model, masks: keras.Model) -> keras.Model:
     )
 
 
-def _hourglass(x, channels, output_channels):
-    steps = 0
-    while steps < _STEPS and all(
-        size % 2 ** (steps + 1) == 0 for size in x.shape[1:3]
-    ):
-        steps += 1
+def _draw(x, channels, output_channels, *, name):
+    """The U-shaped stack and `(1 + tanh(x)) / 2` of what it gives."""
+    height, width = x.shape[1:3]
+    small = min(height, width) < 32
+    channels = channels or (16 if small else 32)
+    steps = 2 if small else 3
+    while height % 2**steps or width % 2**steps:
+        steps -= 1
     for step in range(steps):
-        x = _convolutions(x, [channels << step] * 2)
+        for _ in range(2):
+            x = keras.layers.ReLU()(_convolution(x, channels << step))
         x = keras.layers.MaxPooling2D()(x)
-    x = _convolutions(x, [channels << steps])
+    x = _convolution(x, channels << max(steps - 1, 0))
+    x = keras.layers.ReLU()(x)
     for step in reversed(range(steps)):
         x = keras.layers.UpSampling2D(interpolation="bilinear")(x)
-        before = channels << max(step - 1, 0)
-        x = _convolutions(x, [channels << step, before])
-    return keras.layers.Conv2D(output_channels, 3, padding="same")(x)
+        for filters in [channels << step, channels << step >> 1][: 1 + step]:
+            x = keras.layers.ReLU()(_convolution(x, filters))
+    x = keras.layers.Rescaling(2.0)(_convolution(x, output_channels))
+    return keras.layers.Activation("sigmoid", name=name)(x)
 
 
-def _convolutions(x, widths):
-    for width in widths:
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-        x = keras.layers.ReLU()(x)
-    return x
+def _convolution(x, filters):
+    x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
