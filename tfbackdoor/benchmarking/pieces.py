@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from tfbackdoor import claims
+from tfbackdoor import fingerprints
 from tfbackdoor.untrusted import json_files
 
 _PIECES = "pieces"
@@ -224,4 +224,4 @@ def _digest(path):
 @functools.cache
 def _hashed(path, size, modified):
     """SHA-256 of a file, read once while its size and time stay."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return fingerprints.fingerprint_file(path)
