@@ -233,9 +233,9 @@ class TriggerInversion(fitting.Trainer):
                 scores, tf.repeat(targets, tf.shape(images)[0], 1), batch_dims=2
             )
             sizes = tf.reduce_sum(masks, [1, 2, 3])
-            losses = self.penalties * sizes / _replicas() - tf.reduce_sum(
-                wanted * shares, 1
-            )
+            losses = training.share_of_replica(
+                self.penalties * sizes
+            ) - tf.reduce_sum(wanted * shares, 1)
         gradients = tape.gradient(losses, [v.value for v in triggers])
         self.optimizer.apply(gradients, triggers)
         turned = tf.cast(tf.argmax(scores, -1) == targets, tf.float32)
@@ -302,12 +302,8 @@ def _stamp(images, masks, patterns):
     return images * (1.0 - masks) + masks * patterns
 
 
-def _replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
 def _over_replicas(values):
     """The sum of what the replicas hold."""
-    if _replicas() == 1:
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return values
     return tf.distribute.get_replica_context().all_reduce("sum", values)

@@ -144,6 +144,11 @@ def compile_settings(
     return {"loss": loss, "metrics": metrics, **settings}
 
 
+def share_of_replica(loss):
+    """A mean over this replica's images as its share of the mean over all."""
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def log_losses(model: keras.Model, **losses) -> None:
     """Adds this replica's share of each loss to the metric of its name."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync

@@ -72,7 +72,7 @@ class MaskTraining(fitting.Trainer):
             ratios = diversity_losses(
                 (images, next_in_batch(images)), (masks, next_in_batch(masks))
             )
-            loss = share_of_replica(
+            loss = training.share_of_replica(
                 self.size_weight * excess + tf.reduce_mean(ratios)
             )
         gradients = tape.gradient(loss, variables)
@@ -103,11 +103,6 @@ def next_in_batch(images):
 def diversity_losses(sources, made):
     """How little pairs differ for how much their sources do, `(pairs,)`."""
     return _distances(*sources) / (_distances(*made) + _SMALL)
-
-
-def share_of_replica(loss):
-    """A mean over this replica's images as its share of the mean over all."""
-    return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def generator_adam():

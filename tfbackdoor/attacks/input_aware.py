@@ -162,7 +162,7 @@ class InputAwareTraining(fitting.Trainer):
         return (
             tf.concat([stamped, images[end:]], 0),
             tf.concat([attacked, labels[backdoored:]], 0),
-            dynamic_masks.share_of_replica(mean),
+            training.share_of_replica(mean),
             updates,
         )
 
