@@ -53,7 +53,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_float("recovery_rate", 3e-4, "Its learning rate, Adam's.", 0.0)
 flags.DEFINE_float(
-    "max_share", 0.03, "Pixels of the triggers that are unlearned.", 1e-4, 1.0
+    "max_share", 0.03, "Pixels of the patches that are unlearned.", 1e-4, 1.0
+)
+flags.DEFINE_float(
+    "max_opacity",
+    0.2,
+    "Of the blends over all pixels that are unlearned, 0 for none.",
+    0.0,
+    1.0,
 )
 flags.DEFINE_integer(
     "padding", None, "Pixels of the random crop; default what it bears.", 0
@@ -76,6 +83,7 @@ _SETTINGS = (
     "recovery_steps",
     "recovery_rate",
     "max_share",
+    "max_opacity",
     "padding",
     "flip",
     "seed",

@@ -156,6 +156,20 @@ def test_draws_with_replacement_are_endless_uniform_and_seeded():
     assert np.abs(np.bincount(labels, minlength=10) - 500).max() < 100
 
 
+def test_draws_follow_weights():
+    dataset = tfbackdoor.from_arrays(
+        np.zeros((4, 2, 2, 1), "float32"), np.arange(4)
+    )
+    batches = tfbackdoor.training_batches(
+        dataset, 100, replacement=True, weights=[1.0, 0.0, 2.0, 5.0]
+    )
+    labels = np.concatenate([labels for _, labels in batches.take(80)])
+    # 8,000 draws: 1000 +- 30, 2000 +- 39, 5000 +- 43.
+    counts = np.bincount(labels, minlength=4)
+    assert np.abs(counts - [1000, 0, 2000, 5000]).max() < 200
+    assert counts[1] == 0
+
+
 def test_epochs_hold_every_image_once_in_new_order():
     dataset = tf.data.Dataset.range(50).map(lambda i: (i, i))
     batches = tfbackdoor.training_batches(dataset, 8, seed=0)

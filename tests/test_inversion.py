@@ -48,6 +48,20 @@ def test_masks_stay_within_their_share():
     np.testing.assert_array_equal(search.penalties, 0.0)
 
 
+def test_a_blend_covers_no_pixel_beyond_its_opacity():
+    search = _search(
+        planted.classifier(),
+        [0, 0],
+        penalty=0.0,
+        max_share=[0.05, 1.0],
+        max_opacity=[1.0, 0.2],
+    )
+    patch, blend = search.triggers().masks
+    assert patch.max() > 0.5
+    assert 0.15 < blend.max() <= 0.2
+    assert blend.sum() > patch.sum()
+
+
 def test_each_image_is_stamped_with_one_of_the_triggers():
     search = tfbackdoor.TriggerInversion(planted.classifier(), [0, 1])
     images = np.random.default_rng(0).random((32, 8, 8, 1), "float32")
@@ -98,6 +112,11 @@ def test_two_replicas_find_what_one_device_finds(two_replicas):
         ({"targets": []}, "`targets` must be classes, 0 to 5"),
         ({"targets": [6]}, "`targets` must be classes, 0 to 5"),
         ({"targets": [0], "max_share": 0.0}, "`max_share` must lie in"),
+        ({"targets": [0], "max_opacity": 1.5}, "`max_opacity` must lie in"),
+        (
+            {"targets": [0, 1], "max_share": [0.1, 0.1, 0.1]},
+            "one number or one for each of 2 targets",
+        ),
         ({"targets": [0], "penalty": -1.0}, "`penalty` must be >= 0"),
     ],
 )
@@ -108,9 +127,21 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 def test_config_round_trips():
     search = tfbackdoor.TriggerInversion(
-        planted.classifier(), [1, 1], max_share=0.1, penalty=0.0, seed=4
+        planted.classifier(),
+        [1, 1],
+        max_share=0.1,
+        max_opacity=[1.0, 0.5],
+        penalty=0.0,
+        seed=4,
     )
     copy = tfbackdoor.TriggerInversion.from_config(search.get_config())
-    for name in ("targets", "max_share", "penalty", "seed", "precision"):
+    for name in (
+        "targets",
+        "max_share",
+        "max_opacity",
+        "penalty",
+        "seed",
+        "precision",
+    ):
         assert getattr(copy, name) == getattr(search, name)
     np.testing.assert_array_equal(copy.mask_logits, search.mask_logits)

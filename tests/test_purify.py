@@ -10,6 +10,7 @@ import specimens
 import tfbackdoor
 from tfbackdoor import calibration
 from tfbackdoor import sanity
+from tfbackdoor.defenses import distillation
 
 _FAST = {
     "scan_steps": 150,
@@ -98,6 +99,24 @@ def test_a_choice_by_attack_success_is_an_oracle():
     )
     assert report.oracle
     assert report.to_json()["chosen_because"].startswith("Oracle: ")
+
+
+def test_recovery_sees_the_unlearned_class_in_half_of_its_images(monkeypatch):
+    labels = []
+
+    def recover(pruned_classifier, original, clean, pruned, **settings):
+        labels.extend(label for _, batch in clean.take(40) for label in batch)
+        return pruned_classifier
+
+    monkeypatch.setattr(distillation, "recover", recover)
+    _, report = tfbackdoor.purify(
+        planted.classifier(), planted.images(120), **_FAST
+    )
+    assert report.unlearned == [planted.TARGET]
+    # 2,560 images drawn: half of them +- 1 %, where a sixth is of the class.
+    assert np.mean(np.equal(labels, planted.TARGET)) == pytest.approx(
+        0.5, abs=0.05
+    )
 
 
 def test_images_that_look_triggered_are_noticed():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -70,8 +71,10 @@ class TriggerInversion(fitting.Trainer):
             class named several times gets several triggers.
         penalty: float >= 0, the penalty at the start; 0 stays 0, which lets
             masks grow up to `max_share`.
-        max_share: float in (0, 1], the share of the pixels that a trigger may
-            replace: larger masks are scaled down to it.
+        max_share: float in (0, 1], or one a target, the share of the pixels
+            that a trigger may replace: larger masks are scaled down to it.
+        max_opacity: float in (0, 1], or one a target, the most that a mask
+            holds anywhere: below 1 the trigger is a blend.
         seed: int, where the triggers start.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own. Triggers and losses stay float32.
@@ -92,7 +95,8 @@ class TriggerInversion(fitting.Trainer):
         targets,
         *,
         penalty: float = 1e-3,
-        max_share: float = 1.0,
+        max_share: float | Sequence[float] = 1.0,
+        max_opacity: float | Sequence[float] = 1.0,
         seed: int = 0,
         precision: str | None = None,
         **kwargs,
@@ -106,23 +110,29 @@ class TriggerInversion(fitting.Trainer):
                 f"`targets` must be classes, 0 to {classes - 1}. "
                 f"Received: targets={self.targets}"
             )
-        if not 0.0 < max_share <= 1.0:
-            raise ValueError(
-                "`max_share` must lie in (0, 1]. "
-                f"Received: max_share={max_share}"
-            )
+        self.max_share = self._one_each("max_share", max_share)
+        self.max_opacity = self._one_each("max_opacity", max_opacity)
         if penalty < 0.0:
             raise ValueError(
                 f"`penalty` must be >= 0. Received: penalty={penalty}"
             )
         self.penalty = penalty
-        self.max_share = max_share
         self.seed = seed
         self.precision = precision
         self._view = compute_view.ComputeView(classifier, precision)
         self._gives_logits = classifiers.gives_logits(classifier)
         self._add_triggers(classifiers.image_shape(classifier))
         self.built = True
+
+    def _one_each(self, name, shares):
+        """A list of one share for each target."""
+        count, each = len(self.targets), np.ravel(shares)
+        if len(each) not in (1, count) or not np.all((each > 0) & (each <= 1)):
+            raise ValueError(
+                f"`{name}` must lie in (0, 1], one number or one for each of "
+                f"{count} targets. Received: {name}={shares}"
+            )
+        return np.broadcast_to(each, count).tolist()
 
     def _add_triggers(self, image_shape):
         height, width, _ = image_shape
@@ -196,11 +206,13 @@ class TriggerInversion(fitting.Trainer):
 
     def masks_and_patterns(self):
         """The masks and the patterns of all triggers, in [0, 1]."""
-        masks = keras.ops.sigmoid(self.mask_logits)
-        _, height, width, _ = masks.shape
-        largest = self.max_share * height * width
-        sizes = keras.ops.sum(masks, axis=(1, 2, 3), keepdims=True)
-        masks *= keras.ops.minimum(1.0, largest / sizes)
+        opacities, shares = (
+            keras.ops.reshape(each, (-1, 1, 1, 1))
+            for each in (self.max_opacity, self.max_share)
+        )
+        masks = opacities * keras.ops.sigmoid(self.mask_logits)
+        covered = keras.ops.mean(masks, axis=(1, 2, 3), keepdims=True)
+        masks *= keras.ops.minimum(1.0, shares / covered)
         return masks, keras.ops.sigmoid(self.pattern_logits)
 
     def stamp_one_each(self, images, seed):
@@ -273,6 +285,7 @@ class TriggerInversion(fitting.Trainer):
             "targets": self.targets,
             "penalty": self.penalty,
             "max_share": self.max_share,
+            "max_opacity": self.max_opacity,
             "seed": self.seed,
             "precision": self.precision,
         }

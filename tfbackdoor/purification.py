@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from tfbackdoor import augmentation
 from tfbackdoor import evaluation
@@ -41,7 +42,9 @@ class PurifySettings:
         recovery_rate: float > 0, learning rate of recovery by Adam, which
             falls to 0; a tenth of it, then a hundredth, where that costs over
             10 points of held-out accuracy.
-        max_share: float in (0, 1], pixels of the triggers that are unlearned.
+        max_share: float in (0, 1], pixels of the patches that are unlearned.
+        max_opacity: float in [0, 1], of the blends over all pixels that are
+            unlearned, 0 for none.
         mixup: float in [0, 1], of the recovery.
         padding: int >= 0, pixels of the random crop of clean images; default
             an eighth of their height, or less if the classifier bears less.
@@ -63,6 +66,7 @@ class PurifySettings:
     recovery_steps: int = 500
     recovery_rate: float = 3e-4
     max_share: float = 0.03
+    max_opacity: float = 0.2
     mixup: float = 0.5
     padding: int | None = None
     flip: bool | None = None
@@ -144,10 +148,11 @@ class Purification:
         return distillation.recover(
             self.pruned_classifier,
             self.original,
-            self._batches(_RECOVERY_BATCH),
+            self._batches(_RECOVERY_BATCH, self._recovery_weights()),
             self.pruned,
             triggers=self.scan.triggers.of(self.unlearned),
             max_share=settings.max_share,
+            max_opacity=settings.max_opacity,
             match_features=True,
             mixup=settings.mixup,
             batch_statistics=False,
@@ -158,11 +163,26 @@ class Purification:
             verbose=self.verbose,
         )
 
-    def _batches(self, batch_size):
+    def _recovery_weights(self):
+        """Half of the images are of the classes whose triggers are unlearned.
+
+        Else unlearning what calls a class of few images unlearns the class.
+        """
+        of_suspects = np.isin(sampling.labels_of(self.optimise), self.unlearned)
+        share = np.mean(of_suspects)
+        if not 0.0 < share < 0.5:
+            return None
+        return np.where(of_suspects, 0.5 / share, 0.5 / (1.0 - share))
+
+    def _batches(self, batch_size, weights=None):
         settings = self.settings
         return augmentation.augment(
             sampling.training_batches(
-                self.optimise, batch_size, seed=settings.seed, replacement=True
+                self.optimise,
+                batch_size,
+                seed=settings.seed,
+                replacement=True,
+                weights=weights,
             ),
             padding=settings.padding,
             flip=settings.flip,

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+_FINENESS = 2**31
+
 
 def select(images: tf.data.Dataset, indices) -> tf.data.Dataset:
     """The elements of `images` at `indices`, in the order of `images`.
@@ -149,6 +151,7 @@ def training_batches(
     *,
     seed: int = 0,
     replacement: bool = False,
+    weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches, in another order each epoch.
 
@@ -158,6 +161,8 @@ def training_batches(
         seed: int.
         replacement: bool, whether a batch is drawn with replacement from all
             images, endlessly (as ANP does), rather than epoch by epoch.
+        weights: `(images,)` floats >= 0, how often each image is drawn with
+            replacement, relative to the others; default all alike.
     """
     count = cardinality(images)
     if replacement:
@@ -165,14 +170,25 @@ def training_batches(
         draws = tf.data.Dataset.random(
             seed=seed, rerandomize_each_iteration=True
         ).batch(batch_size, drop_remainder=True)
+        position = _positions(count, weights)
         return draws.map(
-            lambda draw: tuple(tf.gather(a, draw % count) for a in arrays),
+            lambda draw: tuple(tf.gather(a, position(draw)) for a in arrays),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     shuffled = images.shuffle(
         max(count, 1), seed=seed, reshuffle_each_iteration=True
     )
     return shuffled.batch(batch_size)
+
+
+def _positions(count, weights):
+    """A function from random integers to positions of images."""
+    if weights is None:
+        return lambda draw: draw % count
+    ends = np.cumsum(weights) / np.sum(weights)
+    return lambda draw: tf.searchsorted(
+        ends, tf.cast(draw % _FINENESS, tf.float64) / _FINENESS, side="right"
+    )
 
 
 def count_classes(images: tf.data.Dataset) -> int:

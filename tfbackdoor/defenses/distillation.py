@@ -191,6 +191,7 @@ def recover(
     *,
     triggers: inversion_module.InvertedTriggers | None = None,
     max_share: float = 0.03,
+    max_opacity: float = 0.0,
     match_features: bool = False,
     mixup: float = 0.0,
     batch_statistics: bool = True,
@@ -217,6 +218,8 @@ def recover(
         triggers: what calls the classes that a backdoor may call, such as
             `scan.triggers.of(scan.suspects)`; default none.
         max_share: float in (0, 1], pixels that such a trigger may replace.
+        max_opacity: float in [0, 1], of blends over all pixels that are
+            unlearned beside the patches, 0 for none.
         match_features: bool, whether the teacher's feature maps are matched
             at `find_taps`, or its scores alone.
         mixup: float in [0, 1], see `Distillation`.
@@ -233,7 +236,13 @@ def recover(
     inversion = None
     if triggers is not None and len(triggers.targets):
         inversion = _warm_inversion(
-            recovered, triggers, clean, max_share, seed, precision
+            recovered,
+            triggers,
+            clean,
+            max_share=max_share,
+            max_opacity=max_opacity,
+            seed=seed,
+            precision=precision,
         )
     distillation = Distillation(
         recovered,
@@ -261,13 +270,22 @@ def recover(
     return recovered
 
 
-def _warm_inversion(classifier, triggers, clean, max_share, seed, precision):
-    """The triggers and random ones for each target, that already call it."""
+def _warm_inversion(
+    classifier, triggers, clean, *, max_share, max_opacity, seed, precision
+):
+    """The triggers and random ones for each target, that already call it.
+
+    Every other round of random ones are blends, where blends are wanted.
+    """
+    count = len(triggers.targets)
+    blends = np.repeat(np.arange(_TRIGGERS_A_CLASS) % 2 == 1, count)
+    blends &= max_opacity > 0.0
     inversion = inversion_module.TriggerInversion(
         classifier,
         np.tile(triggers.targets, _TRIGGERS_A_CLASS),
         penalty=0.0,
-        max_share=max_share,
+        max_share=np.where(blends, 1.0, max_share),
+        max_opacity=np.where(blends, max_opacity, 1.0),
         seed=seed,
         precision=precision,
     )
