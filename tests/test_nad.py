@@ -30,10 +30,12 @@ def distilled(golden, float64):
     nad = tfbackdoor.NeuralAttentionDistillation(student, teacher, taps=_TAPS)
     nad.compile()
     images = files["images"].astype(float64)
-    logs = [
-        nad.train_on_batch(images, files["labels"], return_dict=True)
-        for _ in range(_STEPS)
-    ]
+    logs = []
+    for _ in range(_STEPS):
+        nad.reset_metrics()
+        logs.append(
+            nad.train_on_batch(images, files["labels"], return_dict=True)
+        )
     return files, student, logs
 
 

@@ -101,22 +101,44 @@ def test_a_choice_by_attack_success_is_an_oracle():
     assert report.to_json()["chosen_because"].startswith("Oracle: ")
 
 
-def test_recovery_sees_the_unlearned_class_in_half_of_its_images(monkeypatch):
-    labels = []
+@pytest.fixture
+def recoveries(monkeypatch):
+    """The batches and settings of each recovery, which does nothing."""
+    calls = []
 
     def recover(pruned_classifier, original, clean, pruned, **settings):
-        labels.extend(label for _, batch in clean.take(40) for label in batch)
+        calls.append((clean, settings))
         return pruned_classifier
 
     monkeypatch.setattr(distillation, "recover", recover)
+    return calls
+
+
+def test_recovery_sees_the_unlearned_class_in_half_of_its_images(recoveries):
     _, report = tfbackdoor.purify(
         planted.classifier(), planted.images(120), **_FAST
     )
     assert report.unlearned == [planted.TARGET]
+    ((clean, _),) = recoveries
+    labels = np.concatenate([labels for _, labels in clean.take(40)])
     # 2,560 images drawn: half of them +- 1 %, where a sixth is of the class.
-    assert np.mean(np.equal(labels, planted.TARGET)) == pytest.approx(
-        0.5, abs=0.05
+    assert np.mean(labels == planted.TARGET) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("max_share", "opacity"), [(0.05, 0.0), (0.01, 0.3)])
+def test_blends_are_unlearned_where_patches_do_not_call(
+    recoveries, max_share, opacity
+):
+    # The planted trigger is one pixel of 64, 1.6 %.
+    tfbackdoor.purify(
+        planted.classifier(),
+        planted.images(120),
+        max_share=max_share,
+        max_opacity=0.3,
+        **_FAST,
     )
+    ((_, settings),) = recoveries
+    assert settings["max_opacity"] == opacity
 
 
 def test_images_that_look_triggered_are_noticed():

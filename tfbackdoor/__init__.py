@@ -62,14 +62,8 @@ from tfbackdoor.defenses.recipes import run_defence
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed
-from tfbackdoor.evaluation import AccuracyLoss
 from tfbackdoor.evaluation import BackdoorScores
-from tfbackdoor.evaluation import Rate
-from tfbackdoor.evaluation import Scores
-from tfbackdoor.evaluation import accuracy_loss
-from tfbackdoor.evaluation import defence_effectiveness
 from tfbackdoor.evaluation import evaluate
-from tfbackdoor.evaluation import scores_table
 from tfbackdoor.export import export_classifier
 from tfbackdoor.figures import plot_attention
 from tfbackdoor.figures import plot_attention_rows
@@ -100,6 +94,12 @@ from tfbackdoor.neurons import find_neurons
 from tfbackdoor.optimizers import CoupledSGD
 from tfbackdoor.purification import PurifySettings
 from tfbackdoor.purify import purify
+from tfbackdoor.rates import AccuracyLoss
+from tfbackdoor.rates import Rate
+from tfbackdoor.rates import Scores
+from tfbackdoor.rates import accuracy_loss
+from tfbackdoor.rates import defence_effectiveness
+from tfbackdoor.rates import scores_table
 from tfbackdoor.report import Report
 from tfbackdoor.report import suspicious_neurons
 from tfbackdoor.sampling import count_classes

@@ -6,7 +6,7 @@ import io
 import keras
 import numpy as np
 
-from tfbackdoor import evaluation
+from tfbackdoor import rates
 
 _LARGEST_SIDE = 128
 _BINS = 20
@@ -76,7 +76,7 @@ def curve_lines(report: dict) -> dict:
         the chosen threshold is, or None; `ticks`, where which label is.
     """
     series = []
-    for label, field in evaluation.SHOWN_RATES.items():
+    for label, field in rates.SHOWN_RATES.items():
         points = [
             (_across(point["threshold"]), point[field])
             for point in report["curve"]

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import keras
@@ -10,144 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import compute_view
+from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
-
-SHOWN_RATES = {
-    "clean accuracy": "clean_accuracy",
-    "attack success": "attack_success",
-    "robust accuracy": "robust_accuracy",
-}
-_Z_95 = 1.959963984540054
-
-
-@dataclasses.dataclass(frozen=True)
-class Rate:
-    """A share of images, with its uncertainty.
-
-    Args:
-        successes: int >= 0.
-        total: int >= successes, number of images.
-    """
-
-    successes: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The share in [0, 1], or NaN of no images."""
-        return self.successes / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval (Wilson 1927), in [0, 1]."""
-        if not self.total:
-            return 0.0, 1.0
-        z2 = _Z_95**2
-        spread = _Z_95 * math.sqrt(
-            self.value * (1.0 - self.value) / self.total
-            + z2 / (4.0 * self.total**2)
-        )
-        scale = 1.0 + z2 / self.total
-        centre = self.value + z2 / (2.0 * self.total)
-        low, high = (centre - spread) / scale, (centre + spread) / scale
-        return max(0.0, low), min(1.0, high)
-
-    def __str__(self):
-        if not self.total:
-            return "unknown"
-        low, high = self.interval
-        return (
-            f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
-            f"n={self.total}"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """The scores of one classifier; those of an unknown trigger are None.
-
-    Args:
-        clean_accuracy: over all clean images.
-        non_target_accuracy: over clean images that the attack would change,
-            for one target class those outside it (what NAD's code reports).
-        attack_success: triggered images given the attacker's label, without
-            images that have this label anyway.
-        robust_accuracy: the same triggered images given their true label.
-        cross_trigger_accuracy: images with the trigger of another image given
-            their true label, of attacks whose triggers differ by image
-            (Nguyen & Tran 2020); high where a trigger serves its own image
-            alone.
-        correct: bool array `(images,)`, which clean images were answered
-            right, to compare classifiers image by image.
-    """
-
-    clean_accuracy: Rate
-    non_target_accuracy: Rate | None = None
-    attack_success: Rate | None = None
-    robust_accuracy: Rate | None = None
-    cross_trigger_accuracy: Rate | None = None
-    correct: np.ndarray | None = dataclasses.field(
-        default=None, repr=False, compare=False
-    )
-
-    @property
-    def rates(self) -> dict[str, Rate | None]:
-        """The rates by name."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "correct"
-        }
-
-    def to_json(self) -> dict:
-        """Nested dict of shares, 95 % intervals and counts."""
-        return {name: _rate_to_json(rate) for name, rate in self.rates.items()}
-
-
-@dataclasses.dataclass(frozen=True)
-class AccuracyLoss:
-    """What clean accuracy a change of a classifier costs, image by image.
-
-    Args:
-        lost: int, images that were right before and are wrong after.
-        won: int, images that were wrong before and are right after.
-        total: int, number of images.
-    """
-
-    lost: int
-    won: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The share of images lost less the share won."""
-        return (self.lost - self.won) / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of paired proportions (Bonett & Price 2012)."""
-        lost = (self.lost + 1) / (self.total + 2)
-        won = (self.won + 1) / (self.total + 2)
-        spread = _Z_95 * math.sqrt(
-            (lost + won - (lost - won) ** 2) / (self.total + 2)
-        )
-        return lost - won - spread, lost - won + spread
-
-    def __str__(self):
-        low, high = self.interval
-        return (
-            f"{100 * self.value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
-        )
-
-
-def accuracy_loss(before: Scores, after: Scores) -> AccuracyLoss:
-    """The loss from `before` to `after`, both of the same images in order."""
-    return AccuracyLoss(
-        lost=int((before.correct & ~after.correct).sum()),
-        won=int((after.correct & ~before.correct).sum()),
-        total=len(before.correct),
-    )
 
 
 def evaluate(
@@ -156,7 +20,7 @@ def evaluate(
     poisoning: poisoning_module.Poisoning | None = None,
     *,
     batch_size: int = 256,
-) -> Scores:
+) -> rates.Scores:
     """Scores a classifier on clean and, if it can, triggered images.
 
     Args:
@@ -168,42 +32,6 @@ def evaluate(
     """
     counter = BatchCounter(classifier, poisoning)
     return counter.scores(images.batch(batch_size))
-
-
-def defence_effectiveness(before: Scores, after: Scores) -> float:
-    """Defence effectiveness rating in [0, 1]; 1 is a free, complete cure.
-
-    `(max(0, fall of attack success) - max(0, fall of accuracy) + 1) / 2`
-    (Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense, ICCV 2023).
-    """
-    if before.attack_success is None or after.attack_success is None:
-        raise ValueError(
-            "`before` and `after` must hold an attack success rate. "
-            "Received: scores of an unknown trigger."
-        )
-    attack = before.attack_success.value - after.attack_success.value
-    accuracy = before.clean_accuracy.value - after.clean_accuracy.value
-    return (max(0.0, attack) - max(0.0, accuracy) + 1.0) / 2.0
-
-
-def scores_table(scores: dict[str, Scores]) -> str:
-    """A text table, a row a classifier, each rate with interval and count.
-
-    Args:
-        scores: from the row's name, such as `"before"`, to its scores.
-    """
-    rows = [["", *SHOWN_RATES]]
-    for name, row in scores.items():
-        rates = (getattr(row, field) for field in SHOWN_RATES.values())
-        rows.append([name, *(str(rate or "unknown") for rate in rates)])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
-    note = "Rates over test images, with 95 % Wilson intervals."
-    return "\n".join([lines[0], rule, *lines[1:], rule, note])
 
 
 class BackdoorScores(keras.callbacks.Callback):
@@ -263,7 +91,7 @@ class BatchCounter:
         values: Sequence = (),
         *,
         margin: float = 0.0,
-    ) -> Scores:
+    ) -> rates.Scores:
         """Scores on batches of `(images, labels)`.
 
         Args:
@@ -355,17 +183,17 @@ def _count_true(condition):
 
 
 def _to_scores(totals):
-    clean = Rate(totals["correct"], totals["images"])
+    clean = rates.Rate(totals["correct"], totals["images"])
     if "eligible" not in totals:
-        return Scores(clean)
+        return rates.Scores(clean)
     eligible = totals["eligible"]
-    return Scores(
+    return rates.Scores(
         clean,
-        non_target_accuracy=Rate(totals["correct_eligible"], eligible),
-        attack_success=Rate(totals["attacked"], eligible),
-        robust_accuracy=Rate(totals["robust"], eligible),
+        non_target_accuracy=rates.Rate(totals["correct_eligible"], eligible),
+        attack_success=rates.Rate(totals["attacked"], eligible),
+        robust_accuracy=rates.Rate(totals["robust"], eligible),
         cross_trigger_accuracy=(
-            Rate(totals["correct_crossed"], totals["crossed"])
+            rates.Rate(totals["correct_crossed"], totals["crossed"])
             if "crossed" in totals
             else None
         ),
@@ -378,14 +206,3 @@ def _margin(scores):
         rate.interval for rate in scores.rates.values() if rate is not None
     ]
     return max(high - low for low, high in intervals) / 2.0
-
-
-def _rate_to_json(rate):
-    if rate is None:
-        return None
-    return {
-        "value": rate.value,
-        "interval_95": list(rate.interval),
-        "successes": rate.successes,
-        "images": rate.total,
-    }

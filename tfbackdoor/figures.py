@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfbackdoor import evaluation
+from tfbackdoor import rates
 from tfbackdoor.defenses import pruning
 
 # Okabe & Ito's colours, which the colour-blind tell apart, dark ones first.
@@ -59,12 +59,12 @@ def plot_curve(
     figure, axes = grid(1, 1, inches=(6.4, 4.0))
     axis = axes[0, 0]
     thresholds = [max(point.threshold, 0.0) for point in curve]
-    for colour, (name, field) in zip(_COLOURS, evaluation.SHOWN_RATES.items()):
-        rates = [getattr(point.scores, field) for point in curve]
-        if None in rates:
+    for colour, (name, field) in zip(_COLOURS, rates.SHOWN_RATES.items()):
+        of_points = [getattr(point.scores, field) for point in curve]
+        if None in of_points:
             continue
-        low, high = np.transpose([rate.interval for rate in rates]) * 100
-        values = [100 * rate.value for rate in rates]
+        low, high = np.transpose([rate.interval for rate in of_points]) * 100
+        values = [100 * rate.value for rate in of_points]
         axis.plot(thresholds, values, ".-", color=colour, label=name)
         axis.fill_between(
             thresholds, low, high, color=colour, alpha=0.15, linewidth=0

@@ -95,6 +95,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     Args: those of `keras.layers.BatchNormalization`.
     """
 
+    renorm = False  # Keras 3.12 has no renormalisation.
+
     def call(self, inputs, training=None, mask=None):
         use_batch_statistics = bool(training) and self.trainable
         if not self._kernel_applies(inputs):

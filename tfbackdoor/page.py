@@ -8,7 +8,7 @@ import markupsafe
 import numpy as np
 
 from tfbackdoor import drawing
-from tfbackdoor import evaluation
+from tfbackdoor import rates
 
 # A trigger that works on more images than this is called at work.
 _ATTACK_AT_WORK = 0.1
@@ -31,7 +31,7 @@ def render(report: dict) -> str:
     return template.render(
         report=report,
         state=_state(report),
-        rates=evaluation.SHOWN_RATES,
+        rates=rates.SHOWN_RATES,
         chart=drawing.curve_lines(report),
         layers=_layers(report),
         targets=_targets(report),

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfbackdoor import augmentation
 from tfbackdoor import evaluation
+from tfbackdoor import rates
 from tfbackdoor import sampling
 from tfbackdoor import scanning
 from tfbackdoor import training
@@ -44,7 +45,7 @@ class PurifySettings:
             10 points of held-out accuracy.
         max_share: float in (0, 1], pixels of the patches that are unlearned.
         max_opacity: float in [0, 1], of the blends over all pixels that are
-            unlearned, 0 for none.
+            unlearned where no patch of that share calls a suspect, 0 for none.
         mixup: float in [0, 1], of the recovery.
         padding: int >= 0, pixels of the random crop of clean images; default
             an eighth of their height, or less if the classifier bears less.
@@ -137,7 +138,7 @@ class Purification:
             self.recovery_rate = factor * self.settings.recovery_rate
             recovered = self._recover_at(self.recovery_rate)
             after = evaluation.evaluate(recovered, self.judge)
-            loss = evaluation.accuracy_loss(before, after)
+            loss = rates.accuracy_loss(before, after)
             if loss.value <= _BREAKDOWN:
                 break
         return recovered
@@ -152,7 +153,7 @@ class Purification:
             self.pruned,
             triggers=self.scan.triggers.of(self.unlearned),
             max_share=settings.max_share,
-            max_opacity=settings.max_opacity,
+            max_opacity=self._opacity(),
             match_features=True,
             mixup=settings.mixup,
             batch_statistics=False,
@@ -162,6 +163,13 @@ class Purification:
             precision=settings.precision,
             verbose=self.verbose,
         )
+
+    def _opacity(self):
+        """Of the blends: those that no patch calls need more than patches."""
+        triggers = self.scan.triggers.of(self.unlearned)
+        share = np.min(triggers.masks.mean(axis=(1, 2, 3)), initial=1.0)
+        patches_do = share <= self.settings.max_share
+        return 0.0 if patches_do else self.settings.max_opacity
 
     def _recovery_weights(self):
         """Half of the images are of the classes whose triggers are unlearned.
@@ -253,7 +261,7 @@ class Purification:
             self.curve, max_accuracy_drop=drop, confident=True
         )
         if point.pruned:
-            loss = evaluation.accuracy_loss(self.curve[0].scores, point.scores)
+            loss = rates.accuracy_loss(self.curve[0].scores, point.scores)
             self.because = (
                 f"Strongest pruning whose loss, {loss}, stays within {budget} "
                 "with 95 % confidence."

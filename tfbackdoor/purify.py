@@ -11,6 +11,7 @@ from tfbackdoor import classifiers
 from tfbackdoor import devices
 from tfbackdoor import evaluation
 from tfbackdoor import purification
+from tfbackdoor import rates
 from tfbackdoor import report as report_module
 from tfbackdoor import sampling
 from tfbackdoor import sanity
@@ -188,7 +189,7 @@ def _verdict(found, scores, test_scores):
     judged, where = (
         (test_scores, "test") if test_scores else (scores, "held-out")
     )
-    loss = evaluation.accuracy_loss(judged["before"], judged["purified"])
+    loss = rates.accuracy_loss(judged["before"], judged["purified"])
     unlearned = ""
     if found.unlearned:
         classes = ", ".join(map(str, found.unlearned))

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import drawing
-from tfbackdoor import evaluation
 from tfbackdoor import page
+from tfbackdoor import rates
 from tfbackdoor.defenses import pruning
 
 _MOST_SAMPLES = 8
@@ -61,9 +61,9 @@ class Report:
 
     verdict: str
     warnings: list[str]
-    scores: dict[str, evaluation.Scores]
+    scores: dict[str, rates.Scores]
     scored_on: str
-    test_scores: dict[str, evaluation.Scores]
+    test_scores: dict[str, rates.Scores]
     curve: list[pruning.CurvePoint]
     chosen: pruning.CurvePoint | None
     chosen_because: str

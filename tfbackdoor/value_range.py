@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import classifiers
-from tfbackdoor import evaluation
+from tfbackdoor import rates
 
 # From name to what [0, 1] is multiplied by, then increased by.
 RANGES = {
@@ -29,7 +29,7 @@ class ValueRange:
     """
 
     name: str
-    accuracies: dict[str, evaluation.Rate]
+    accuracies: dict[str, rates.Rate]
 
     def adapt(self, classifier: keras.Model) -> keras.Model:
         """A classifier of images in [0, 1] that shares all its weights."""
@@ -72,7 +72,7 @@ def find_value_range(
     }
     labels = labels.numpy()
     accuracies = {
-        name: evaluation.Rate(int((predicted == labels).sum()), len(labels))
+        name: rates.Rate(int((predicted == labels).sum()), len(labels))
         for name, predicted in predictions.items()
     }
     best = max(accuracies, key=lambda name: accuracies[name].value)

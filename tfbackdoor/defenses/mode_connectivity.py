@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfbackdoor import batch_statistics
 from tfbackdoor import evaluation
 from tfbackdoor import optimizers
+from tfbackdoor import rates
 from tfbackdoor import structure
 from tfbackdoor import training
 from tfbackdoor.defenses import fine_tuning
@@ -197,7 +198,7 @@ def read_curve(
     held_out: tf.data.Dataset,
     *,
     points: Sequence[float] = POINTS,
-) -> dict[float, evaluation.Scores]:
+) -> dict[float, rates.Scores]:
     """Clean accuracy along a trained curve.
 
     Args:
@@ -223,7 +224,7 @@ def read_curve(
 
 
 def choose_point(
-    scores: dict[float, evaluation.Scores], *, max_accuracy_drop: float = 0.03
+    scores: dict[float, rates.Scores], *, max_accuracy_drop: float = 0.03
 ) -> float:
     """Where on the curve to stop, by clean accuracy alone.
 

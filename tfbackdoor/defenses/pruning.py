@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import evaluation
 from tfbackdoor import neurons as neurons_module
+from tfbackdoor import rates
 from tfbackdoor.attacks import poisoning as poisoning_module
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -30,7 +31,7 @@ class CurvePoint:
 
     threshold: float
     pruned: int
-    scores: evaluation.Scores
+    scores: rates.Scores
 
     def to_json(self) -> dict:
         """Nested dict of the threshold, the count and the scores."""
@@ -182,7 +183,7 @@ def choose_threshold(
     unpruned = chosen = curve[0]
     for point in curve[1:]:
         if confident:
-            loss = evaluation.accuracy_loss(unpruned.scores, point.scores)
+            loss = rates.accuracy_loss(unpruned.scores, point.scores)
             drop = loss.interval[1] if point.pruned else 0.0
         else:
             drop = (
