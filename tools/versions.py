@@ -17,6 +17,8 @@ import tempfile
 
 _ROOT = pathlib.Path(__file__).parents[1]
 VERSIONS = ("2.21:3.15", "2.20:3.15", "2.19:3.12")
+# What TensorFlow Datasets needs under the protobuf of an older TensorFlow.
+_BESIDE = {"2.19": ["tensorflow-metadata<1.18"]}
 _INSTALLED = (
     "import sys, keras, tensorflow; "
     "print(tensorflow.__version__, keras.__version__, "
@@ -32,7 +34,11 @@ def requirements(version: str) -> list[str]:
             f"Received: {version}"
         )
     tensorflow, keras = version.split(":")
-    return [f"tensorflow=={tensorflow}.*", f"keras=={keras}.*"]
+    return [
+        f"tensorflow=={tensorflow}.*",
+        f"keras=={keras}.*",
+        *_BESIDE.get(tensorflow, ()),
+    ]
 
 
 def check(version, work, python, select) -> tuple[str, bool]:
