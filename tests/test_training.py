@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -104,6 +106,29 @@ def test_training_lowers_the_loss_and_finds_softmax_by_itself():
     images = tfbackdoor.from_arrays(*specimens.batch(64)).batch(16)
     losses = training.fit(images, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
+
+
+def _graphs():
+    """The graphs that something still holds."""
+    keras.backend.clear_session()
+    gc.collect()
+    held = [x for x in gc.get_objects() if type(x).__name__ == "FuncGraph"]
+    return len(held)
+
+
+def test_a_fit_and_its_scores_leave_no_graph_behind():
+    images = tfbackdoor.from_arrays(*specimens.batch(16))
+
+    def fit():
+        training = tfbackdoor.ClassifierTraining(specimens.build("functional"))
+        training.compile(tfbackdoor.CoupledSGD(0.1))
+        training.fit(images.batch(8), verbose=0)
+        tfbackdoor.evaluate(training.classifier, images)
+
+    fit()
+    before = _graphs()
+    fit()
+    assert _graphs() == before
 
 
 def test_two_replicas_train_the_weights_of_one(two_replicas):

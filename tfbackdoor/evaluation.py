@@ -124,9 +124,10 @@ class BatchCounter:
             tf.TensorSpec(label_spec.shape, tf.int64),
             [tf.TensorSpec(v.shape, v.dtype) for v in self._replaced],
         )
-        return tf.function(
+        counted = tf.function(
             self._count, input_signature=signature, autograph=False
         )
+        return counted.get_concrete_function()
 
     def _count(self, images, labels, values):
         predictions = self._predict(images, values)

@@ -9,6 +9,7 @@ from tfbackdoor import checkpoints
 from tfbackdoor import compute_view
 from tfbackdoor import devices
 from tfbackdoor import feeding
+from tfbackdoor import optimizers
 
 _RESUMABLE = {
     "callbacks",
@@ -32,6 +33,11 @@ class Trainer(keras.Model):
     - it runs under `MultiWorkerMirroredStrategy`, where Keras 3.15 fails on
       scalar metrics: those of all replicas are averaged.
     """
+
+    def compile(self, optimizer="rmsprop", **settings):
+        """As Keras' `compile`."""
+        super().compile(optimizer, **settings)
+        optimizers.spare_sums(self.optimizer)
 
     def fit(self, x=None, y=None, **settings):
         """As Keras' `fit`.

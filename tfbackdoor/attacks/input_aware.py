@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfbackdoor import compute_view
 from tfbackdoor import fitting
+from tfbackdoor import optimizers
 from tfbackdoor import training
 from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
@@ -108,7 +109,7 @@ class InputAwareTraining(fitting.Trainer):
                 self.classifier, loss, metrics, **settings
             ),
         )
-        self.generator_optimizer = (
+        self.generator_optimizer = optimizers.spare_sums(
             generator_optimizer or dynamic_masks.generator_adam()
         )
         # Neither is for all variables of this model, as Keras would assume.
