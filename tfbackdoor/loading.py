@@ -67,8 +67,17 @@ def load_model(
     except Exception as error:
         raise ValueError(
             f"`path` must hold a Keras model that loads without custom code. "
-            f"Received: {path}, which fails with: {_one_line(error)}"
+            f"Received: {path}, {_saved_by(path)}which fails with: "
+            f"{_one_line(error)}"
         ) from error
+
+
+def _saved_by(path):
+    """Names the Keras that saved the file, where it is another one."""
+    version = models.keras_version(path)
+    if version in (None, keras.__version__):
+        return ""
+    return f"saved by Keras {version} (this is {keras.__version__}), "
 
 
 def _load_untrusted(path):

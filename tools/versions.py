@@ -54,7 +54,7 @@ def check(version, work, python, select) -> tuple[str, bool]:
         return f"| {version} | | | cannot be installed: {reason} |", False
     quiet = {"capture_output": True, "text": True, "cwd": _ROOT}
     found = run([inner, "-c", _INSTALLED], **quiet).stdout.split()
-    tests = run([inner, "-m", "pytest", "-q", *select], **quiet)
+    tests = run([inner, "-m", "pytest", *select], **quiet)
     (place / "tests.log").write_text(tests.stdout + tests.stderr)
     summary = (tests.stdout.strip().splitlines() or ["no output"])[-1]
     for line in tests.stdout.splitlines():

@@ -1,6 +1,7 @@
 """Model files, `.keras` and legacy `.h5`, checked before Keras reads them."""
 
 import pathlib
+import re
 
 import h5py
 
@@ -12,6 +13,7 @@ from tfbackdoor.untrusted import weights
 _CONFIG = "config.json"
 _METADATA = "metadata.json"
 _WEIGHTS = "model.weights.h5"
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 def check(path: pathlib.Path) -> int:
@@ -35,6 +37,18 @@ def check(path: pathlib.Path) -> int:
     stored = weights.stored_weights(path)
     configs.read_config(_legacy_config(path))
     return stored
+
+
+def keras_version(path: pathlib.Path) -> str | None:
+    """The version of Keras that saved a `.keras` file, None if it says none."""
+    try:
+        with archives.open_archive(path) as archive:
+            if archive.getinfo(_METADATA).file_size > json_files.LARGEST:
+                return None
+            metadata = json_files.parse(archive.read(_METADATA))
+        return _VERSION.fullmatch(metadata["keras_version"]).group()
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return None
 
 
 def _check_archive(path):
