@@ -48,10 +48,11 @@ def _train(seed, *, backdoored):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=6)
-    networks = parser.parse_args().networks
+    parser.add_argument("--first", type=int, default=0, help="seed")
+    arguments = parser.parse_args()
     print("| seed | target | verdict | largest anomaly | share of errors |")
     print("|---|---|---|---|---|")
-    for seed in range(networks):
+    for seed in range(arguments.first, arguments.first + arguments.networks):
         for backdoored in (False, True):
             classifier, target, clean = _train(seed, backdoored=backdoored)
             found = tfbackdoor.scan(classifier, clean, seed=seed, verbose=0)

@@ -58,6 +58,10 @@ def job(folder):
     ):
         print("{:5d}  {:7.2f}  {:15.1f}  {:15.2f}".format(*row))
     print(f"Verdict: {found}")
+    print(
+        "Of clean digits networks it called backdoored: "
+        f"{found.false_positive_rate}"
+    )
 
 
 def main():

@@ -10,6 +10,8 @@ import numpy as np
 import planted
 import pytest
 
+import tfbackdoor
+
 _ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -221,6 +223,9 @@ def test_scan_scores_every_class(planted_flags, tmp_path):
     assert found["suspected"] == planted.TARGET
     assert len(found["anomalies"]) == planted.CLASSES
     assert "Verdict: backdoored; the target is class 3" in result.stdout
+    rate = tfbackdoor.Scan.false_positive_rate
+    assert f"it called backdoored: {rate}" in result.stdout
+    assert found["false_positive_rate"]["networks"] == rate.total
 
 
 def test_evaluate_takes_a_flag_file(trained, tmp_path):

@@ -211,7 +211,8 @@ def _target_scores(scan):
         f"the class; above {scanning.SURE_ABOVE} it speaks for a backdoor, "
         f"below {scanning.SURE_BELOW} against one. Under adversarial neuron "
         "perturbation the errors of a backdoored classifier gather in the "
-        "target class.",
+        "target class. Of clean digits networks the scan called backdoored: "
+        f"{scan.false_positive_rate}.",
     }
 
 

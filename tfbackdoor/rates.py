@@ -45,6 +45,15 @@ class Rate:
         low, high = (centre - spread) / scale, (centre + spread) / scale
         return max(0.0, low), min(1.0, high)
 
+    def to_json(self) -> dict:
+        """Dict of share, 95 % interval and counts."""
+        return {
+            "value": self.value,
+            "interval_95": list(self.interval),
+            "successes": self.successes,
+            "images": self.total,
+        }
+
     def __str__(self):
         if not self.total:
             return "unknown"
@@ -94,7 +103,10 @@ class Scores:
 
     def to_json(self) -> dict:
         """Nested dict of shares, 95 % intervals and counts."""
-        return {name: _rate_to_json(rate) for name, rate in self.rates.items()}
+        return {
+            name: None if rate is None else rate.to_json()
+            for name, rate in self.rates.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,14 +188,3 @@ def scores_table(scores: dict[str, Scores]) -> str:
     rule = "-" * len(lines[0])
     note = "Rates over test images, with 95 % Wilson intervals."
     return "\n".join([lines[0], rule, *lines[1:], rule, note])
-
-
-def _rate_to_json(rate):
-    if rate is None:
-        return None
-    return {
-        "value": rate.value,
-        "interval_95": list(rate.interval),
-        "successes": rate.successes,
-        "images": rate.total,
-    }

@@ -1,6 +1,7 @@
 """Is a classifier backdoored, and which class is the target?"""
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from tfbackdoor import calibration
 from tfbackdoor import classifiers
 from tfbackdoor import gathering
 from tfbackdoor import inversion
+from tfbackdoor import rates
 from tfbackdoor import sampling
 
 SURE_BELOW, SURE_ABOVE = 2.5, 3.5
@@ -34,6 +36,11 @@ class Scan:
             neuron perturbation fall on the classes, see `error_shares`.
         epsilon: float, that perturbation.
 
+    Attributes:
+        false_positive_rate: `Rate` of clean networks that were called
+            backdoored, small ones of the embedded digits
+            (`benchmarks/scan_rates.py`; others may fare worse).
+
     Reference: Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993, for
     the 3.5.
     """
@@ -42,6 +49,8 @@ class Scan:
     triggers: inversion.InvertedTriggers
     error_shares: np.ndarray
     epsilon: float
+
+    false_positive_rate: ClassVar[rates.Rate] = rates.Rate(0, 22)
 
     @property
     def verdict(self) -> str:
@@ -118,6 +127,11 @@ class Scan:
             "trigger_success": self.triggers.success.tolist(),
             "error_shares": self.error_shares.tolist(),
             "epsilon": self.epsilon,
+            "false_positive_rate": {
+                "value": self.false_positive_rate.value,
+                "interval_95": list(self.false_positive_rate.interval),
+                "networks": self.false_positive_rate.total,
+            },
         }
 
 
