@@ -298,6 +298,13 @@ def test_the_version_of_keras_that_saved_a_file_is_named(tmp_path):
     _refused(newer, rf"saved by Keras 99.1.0 \(this is {keras.__version__}\)")
 
 
+def test_members_without_a_header_are_refused(tmp_path):
+    path = tmp_path / "c.keras"
+    hostile.classifier().save(path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x03\x04", b"none"))
+    _refused(path, "Bad magic number")
+
+
 def test_the_foreign_classifiers_load(shared):
     for path in (shared / "data" / "foreign").glob("*.keras"):
         saved_by = models.keras_version(path)

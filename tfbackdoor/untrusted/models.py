@@ -47,7 +47,7 @@ def keras_version(path: pathlib.Path) -> str | None:
                 return None
             metadata = json_files.parse(archive.read(_METADATA))
         return _VERSION.fullmatch(metadata["keras_version"]).group()
-    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+    except Exception:  # A file may be broken in any way.
         return None
 
 
