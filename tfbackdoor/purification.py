@@ -145,15 +145,16 @@ class Purification:
 
     def _recover_at(self, rate):
         settings, steps = self.settings, self.settings.recovery_steps
+        triggers = self.scan.triggers.of(self.unlearned)
         falling = keras.optimizers.schedules.CosineDecay(rate, steps)
         return distillation.recover(
             self.pruned_classifier,
             self.original,
             self._batches(_RECOVERY_BATCH, self._recovery_weights()),
             self.pruned,
-            triggers=self.scan.triggers.of(self.unlearned),
+            triggers=triggers,
             max_share=settings.max_share,
-            max_opacity=self._opacity(),
+            max_opacity=self._opacity(triggers),
             match_features=True,
             mixup=settings.mixup,
             batch_statistics=False,
@@ -164,9 +165,8 @@ class Purification:
             verbose=self.verbose,
         )
 
-    def _opacity(self):
+    def _opacity(self, triggers):
         """Of the blends: those that no patch calls need more than patches."""
-        triggers = self.scan.triggers.of(self.unlearned)
         share = np.min(triggers.masks.mean(axis=(1, 2, 3)), initial=1.0)
         patches_do = share <= self.settings.max_share
         return 0.0 if patches_do else self.settings.max_opacity
