@@ -28,7 +28,9 @@ class Feed:
         self.steps = steps_per_epoch or count
         self.element_spec = dataset.element_spec
         self._trainer = trainer
-        self._batches = _distributed(dataset, trainer.distribute_strategy)
+        self._batches = _distributed(
+            _untuned(dataset), trainer.distribute_strategy
+        )
         self.iterator = iter(self._batches) if self._endless else None
 
     def begin_epoch(self):
@@ -53,6 +55,17 @@ class Feed:
         for _ in range(skipped - self._trainer.steps_per_execution):
             next(self.iterator)
         self._trainer.train_function(self.iterator)
+
+
+def _untuned(dataset):
+    """The same batches, without TensorFlow's tuning of the pipeline.
+
+    Its thread may sleep through the end of an iterator, and the fit then waits
+    for it, up to as long as it has run before (TensorFlow 2.21).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _distributed(dataset, strategy):
