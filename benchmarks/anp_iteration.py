@@ -26,6 +26,12 @@ def _keras(width, precision):
     return work.anp_iterations(_UNITS, width=width, precision=precision)
 
 
+def _convolutions(width, precision):
+    import work
+
+    return work.convolutions(_UNITS, width=width, precision=precision)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=float, default=1.0)
@@ -38,6 +44,12 @@ def main():
             "tfbackdoor, float32": functools.partial(_keras, width, "float32"),
             "tfbackdoor, bfloat16": functools.partial(
                 _keras, width, "mixed_bfloat16"
+            ),
+            "its convolutions alone, float32": functools.partial(
+                _convolutions, width, "float32"
+            ),
+            "its convolutions alone, bfloat16": functools.partial(
+                _convolutions, width, "mixed_bfloat16"
             ),
         },
         rounds=arguments.rounds,

@@ -17,7 +17,7 @@ def _pytorch():
     import pytorch_baseline
 
     return pytorch_baseline.repeated(
-        pytorch_baseline.nad_step(), _UNITS, _BATCH
+        pytorch_baseline.nad_step(), _UNITS, _BATCH, cutout_length=9
     )
 
 

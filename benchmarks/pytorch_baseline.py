@@ -1,9 +1,12 @@
 """ANP, NAD and a pruning curve in plain PyTorch, to compare speeds with.
 
 Written for this comparison alone, in the way of the papers' scripts: float32,
-NCHW, gradients for every weight, a state dict loaded for each pruned neuron,
-a full evaluation for each threshold. Nothing else imports it.
+NCHW, images augmented one by one, gradients for every weight, a state dict
+loaded for each pruned neuron, a full evaluation for each threshold. Nothing
+else imports it.
 """
+
+import random
 
 import torch
 import torch.nn.functional as F
@@ -193,16 +196,40 @@ def nad_step():
     return step
 
 
-def repeated(step, count, batch_size):
-    """A function that makes `count` such steps on a batch of random images."""
-    images = torch.rand(batch_size, 3, 32, 32)
-    labels = torch.randint(_CLASSES, (batch_size,))
+def repeated(step, count, batch_size, *, cutout_length=0):
+    """A function that makes `count` such steps on random images.
+
+    Each batch is augmented as in the papers' scripts, image by image: crop
+    from 4 pixels of padding, flip, and Cutout where it has a length.
+    """
+    images = torch.rand(count * batch_size, 3, 32, 32)
+    labels = torch.randint(_CLASSES, (count * batch_size,))
 
     def steps():
-        for _ in range(count):
-            step(images, labels)
+        for order in torch.randperm(len(images)).split(batch_size):
+            batch = [_augmented(images[i], cutout_length) for i in order]
+            step(torch.stack(batch), labels[order])
 
     return steps
+
+
+def _augmented(image, cutout_length, padding=4):
+    size = image.shape[-1]
+    top, left = (random.randint(0, 2 * padding) for _ in range(2))
+    image = F.pad(image, (padding,) * 4)
+    image = image[:, top : top + size, left : left + size]
+    if random.random() < 0.5:
+        image = image.flip(-1)
+    if cutout_length:
+        image = image.clone()
+        rows, columns = (_span(size, cutout_length) for _ in range(2))
+        image[:, rows, columns] = 0.0
+    return image
+
+
+def _span(size, length):
+    first = random.randrange(size) - length // 2
+    return slice(max(0, first), first + length)
 
 
 def pruning_curve(clean, triggered, thresholds, *, width=1.0, batch_size=256):

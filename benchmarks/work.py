@@ -2,7 +2,9 @@
 
 import functools
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 import tfbackdoor
 
@@ -46,6 +48,47 @@ def anp_iterations(count, *, width=1.0, precision="float32"):
     anp = tfbackdoor.AdversarialNeuronPruning(classifier, precision=precision)
     anp.compile()
     return functools.partial(anp.fit, anp_batches(count), verbose=0)
+
+
+def convolutions(count, *, width=1.0, precision="float32", batch_size=128):
+    """A function that makes the convolutions of `count` ANP iterations alone.
+
+    An iteration takes each convolution forwards and, but for the first, back
+    to its input, three times.
+    """
+    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
+
+    def images_like(tensor):
+        return tf.ones((batch_size, *tensor.shape[1:]), dtype)
+
+    layers = [
+        (
+            {"strides": layer.strides, "padding": layer.padding.upper()},
+            tf.cast(layer.kernel.value, dtype),
+            images_like(layer.input),
+            images_like(layer.output),
+        )
+        for layer in classifier._flatten_layers()
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+
+    @tf.function
+    def forwards_and_back():
+        made = []
+        for number, (how, kernel, inputs, outputs) in enumerate(layers):
+            made.append(tf.nn.conv2d(inputs, kernel, **how))
+            if number:
+                made.append(
+                    tf.nn.conv2d_transpose(outputs, kernel, inputs.shape, **how)
+                )
+        return [tensor[0, 0, 0, 0] for tensor in made]
+
+    def iterations():
+        for _ in range(3 * count):
+            forwards_and_back()
+
+    return iterations
 
 
 def training_steps(count, *, width=1.0, precision="float32"):

@@ -40,10 +40,8 @@ def augment(
     def augment_batch(seeds, batch):
         images, *rest = batch
         seeds = tf.random.split(seeds, 3)
-        if padding:
-            images = _random_crop(images, padding, seeds[0])
-        if flip:
-            images = _random_flip(images, seeds[1])
+        if padding or flip:
+            images = _crop_and_flip(images, padding, flip, seeds)
         if cutout_holes:
             images = _cutout(images, cutout_holes, cutout_length, seeds[2])
         return images, *rest
@@ -56,22 +54,22 @@ def augment(
     )
 
 
-def _random_crop(images, padding, seed):
+def _crop_and_flip(images, padding, flip, seeds):
+    """Each image's pixels by its own rows and columns, mirrored or not."""
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    padded = tf.pad(images, [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)])
     offsets = tf.random.stateless_uniform(
-        [2, count, 1], seed, maxval=2 * padding + 1, dtype=tf.int32
+        [2, count, 1], seeds[0], maxval=2 * padding + 1, dtype=tf.int32
     )
-    rows = offsets[0] + tf.range(height)
-    columns = offsets[1] + tf.range(width)
-    padded = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.gather(padded, columns, axis=2, batch_dims=1)
-
-
-def _random_flip(images, seed):
-    count = tf.shape(images)[0]
-    flipped = tf.random.stateless_uniform([count, 1, 1, 1], seed) < 0.5
-    return tf.where(flipped, tf.reverse(images, [2]), images)
+    columns = tf.broadcast_to(tf.range(width), [count, width])
+    if flip:
+        flipped = tf.random.stateless_uniform([count, 1], seeds[1]) < 0.5
+        columns = tf.where(flipped, columns[:, ::-1], columns)
+    if padding:
+        margins = [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)]
+        rows = offsets[0] + tf.range(height)
+        images = tf.gather(tf.pad(images, margins), rows, axis=1, batch_dims=1)
+        columns += offsets[1]
+    return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
 def _cutout(images, holes, length, seed):
@@ -82,7 +80,7 @@ def _cutout(images, holes, length, seed):
     columns = _covered(centres[1], width, length)
     hole = rows[:, :, :, None] & columns[:, :, None, :]
     keep = ~tf.reduce_any(hole, axis=1)[..., None]
-    return tf.where(keep, images, tf.zeros_like(images))
+    return images * tf.cast(keep, images.dtype)
 
 
 def _covered(centre, size, length):
