@@ -14,10 +14,10 @@ _PADDING = 4  # Pixels, in both papers.
 
 
 def run(defence: str, classifier, clean, **settings):
-    """What `run_defence` makes of a classifier, by the flags of all."""
+    """What `defend` makes of a classifier, by the flags of all."""
     import tfbackdoor
 
-    return tfbackdoor.run_defence(
+    return tfbackdoor.defend(
         defence,
         classifier,
         clean,

@@ -83,7 +83,7 @@ def test_defences_lower_attack_success_and_keep_accuracy(
         padding=1,
         verbose=0,
         **settings,
-    )
+    ).classifier
     after = tfbackdoor.evaluate(purified, test, poisoning)
     assert after.attack_success.value < 0.5 * before.attack_success.value
     assert after.clean_accuracy.value > before.clean_accuracy.value - 0.06
@@ -99,7 +99,7 @@ def test_defences_lower_attack_success_and_keep_accuracy(
     ],
 )
 def test_pruning_removes_the_planted_backdoor(defence, settings):
-    outcome = tfbackdoor.run_defence(
+    outcome = tfbackdoor.defend(
         defence,
         planted.classifier(),
         planted.images(120),
@@ -119,7 +119,7 @@ def test_pruning_removes_the_planted_backdoor(defence, settings):
 def test_every_defence_gives_a_plain_copy(defence):
     classifier = specimens.build("functional")
     before = classifier.get_weights()
-    outcome = tfbackdoor.run_defence(
+    outcome = tfbackdoor.defend(
         defence,
         classifier,
         tfbackdoor.from_arrays(*specimens.batch(40)),
@@ -160,7 +160,7 @@ def test_ends_and_point_of_the_curve_can_be_given():
     classifier = specimens.build("functional")
     clean = tfbackdoor.from_arrays(*specimens.batch(40))
     settings = {"small": True, "verbose": 0, "t": 0.0}
-    outcome = tfbackdoor.run_defence(
+    outcome = tfbackdoor.defend(
         "mode_connectivity", classifier, clean, ends="backdoored", **settings
     )
     curve = outcome.found["curve"]
@@ -177,7 +177,7 @@ def test_ends_and_point_of_the_curve_can_be_given():
 
 
 def test_two_fine_tuned_ends_see_other_draws():
-    outcome = tfbackdoor.run_defence(
+    outcome = tfbackdoor.defend(
         "mode_connectivity",
         specimens.build("functional"),
         tfbackdoor.from_arrays(*specimens.batch(40)),
@@ -217,7 +217,7 @@ def test_anp_prunes_alike_on_two_replicas(two_replicas):
     pruned = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
-            outcome = tfbackdoor.run_defence(
+            outcome = tfbackdoor.defend(
                 "anp",
                 planted.classifier(),
                 planted.images(60),

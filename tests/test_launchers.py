@@ -394,6 +394,34 @@ def test_bad_input_ends_in_one_sentence(tmp_path, name, flags, message):
     assert not list(tmp_path.glob(".out.partial*"))
 
 
+def test_the_quickstart_scores_before_and_after(tmp_path):
+    output = tmp_path / "out"
+    result = _launch("quickstart", "--smoke", f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in output.iterdir()} == {
+        "anp",
+        "attention.png",
+        "backdoored",
+        "curve.png",
+        "flags.json",
+        "masks.png",
+        "nad",
+        "run.json",
+        "samples.png",
+        "scores.json",
+    }
+    scores = json.loads((output / "scores.json").read_text())
+    names = ["before", "ANP", "ANP, recovered", "NAD teacher", "NAD"]
+    assert list(scores) == names
+    assert all(name in result.stdout for name in names)
+    for method in ("anp", "nad"):
+        assert (output / method / "saved_model").is_dir()
+        purified = tfbackdoor.load_classifier(
+            output / method / "classifier.keras"
+        )
+        assert purified.output_shape == (None, 10)
+
+
 def test_a_folder_in_use_is_not_overwritten(trained):
     result = _launch("train", "--smoke", f"--output={trained}")
     assert result.returncode == 1

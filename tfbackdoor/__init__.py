@@ -58,7 +58,6 @@ from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.recipes import DEFENCES
 from tfbackdoor.defenses.recipes import defend
-from tfbackdoor.defenses.recipes import run_defence
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed
@@ -214,7 +213,6 @@ __all__ = [
     "resnet101",
     "resnet152",
     "resumable",
-    "run_defence",
     "run_grid",
     "save_masks",
     "scan",

@@ -39,7 +39,7 @@ class Benchmark:
         train_attacked: function of `(attack, build, train, seed=, **settings)`
             that gives a classifier and its `Poisoning` or None.
         defend_classifier: function of `(defence, classifier, clean, seed=,
-            **settings)` that gives a purified copy.
+            **settings)` that gives a `Defended`.
         attack_settings: dict, further arguments of `train_attacked`.
         defence_settings: dict, further arguments of `defend_classifier`.
         save_purified: bool, whether `classifier.keras` of each defence is
@@ -86,7 +86,7 @@ class Benchmark:
         if (attacked / _POISONING).is_file():
             poisoning = poisoning_module.Poisoning.load(attacked)
         _, clean = self._split(piece.seed, piece.share)
-        purified = self.defend_classifier(
+        outcome = self.defend_classifier(
             piece.defence,
             classifier,
             sampling.in_memory(clean),
@@ -94,8 +94,8 @@ class Benchmark:
             **self.defence_settings,
         )
         if self.save_purified:
-            purified.save(folder / _CLASSIFIER)
-        return self._score(purified, poisoning)
+            outcome.classifier.save(folder / _CLASSIFIER)
+        return self._score(outcome.classifier, poisoning)
 
     def check_shares(self, shares: Sequence[float]) -> None:
         """Raises ValueError where a share leaves no image or takes too many."""

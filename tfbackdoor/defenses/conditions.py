@@ -13,15 +13,7 @@ from tfbackdoor import sampling
 class Conditions:
     """Under which a defence runs, whichever it is.
 
-    Args:
-        flip: bool, whether clean images are mirrored; digits and traffic
-            signs must not be.
-        padding: int >= 0, pixels of the random crop (4 in both papers).
-        seed: int, of every draw.
-        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
-            classifier's own.
-        small: bool, whether the same path is run in a few seconds.
-        verbose: Keras' verbosity.
+    Args: see `defend`.
     """
 
     flip: bool = True

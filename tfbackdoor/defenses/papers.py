@@ -1,5 +1,7 @@
 """The defences of the two papers, by their settings."""
 
+import math
+
 import keras
 
 from tfbackdoor import optimizers
@@ -115,7 +117,8 @@ def by_anp(
         epsilon: float >= 0, the perturbation (0.4).
         alpha: float in [0, 1], weight of the clean loss (0.2).
         steps: int > 0, steps of the perturbation (1).
-        iterations: int > 0, batches (2,000).
+        iterations: int > 0, batches (2,000), split evenly into epochs of at
+            most 100 and rounded up where they do not divide.
         batch_size: int > 0 (128).
         learning_rate: float > 0, of the masks (0.2).
         momentum: float in [0, 1), of the masks (0.9).
@@ -144,11 +147,11 @@ def by_anp(
         anp.compile(optimizers.CoupledSGD(learning_rate, momentum=momentum))
         if conditions.small:
             iterations = _SMALL_ITERATIONS
-        per_epoch = min(_ITERATIONS_PER_EPOCH, iterations)
+        epochs = math.ceil(iterations / _ITERATIONS_PER_EPOCH)
         anp.fit(
             conditions.batches(optimise, batch_size, replacement=True),
-            steps_per_epoch=per_epoch,
-            epochs=-(-iterations // per_epoch),
+            steps_per_epoch=math.ceil(iterations / epochs),
+            epochs=epochs,
             callbacks=[training.StopOnNaN()],
             verbose=conditions.verbose,
         )

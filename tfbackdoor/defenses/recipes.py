@@ -32,8 +32,8 @@ def defend(
     small: bool = False,
     verbose="auto",
     **settings,
-) -> keras.Model:
-    """A purified copy of a classifier, made by a defence of the papers.
+) -> conditions_module.Defended:
+    """Purifies a copy of a classifier by a defence of the papers.
 
     What a defence has to choose it chooses on clean images that it holds out
     from those given. No defence sees the attack.
@@ -54,42 +54,18 @@ def defend(
         **settings: of the defence: the keyword arguments of its recipe in
             `DEFENCES`, such as `epochs`.
 
+    Returns:
+        The purified `.classifier`, with the steps in between and what was
+        chosen.
+
     Raises:
         ValueError: on an unknown defence, with the valid names, or where the
             classifier or the images will not do.
         TypeError: on a setting that the defence does not have.
 
     Example:
-        purified = defend("nad", classifier, clean, epochs=20)
+        purified = defend("nad", classifier, clean, epochs=20).classifier
     """
-    return run_defence(
-        defence,
-        classifier,
-        clean,
-        flip=flip,
-        padding=padding,
-        seed=seed,
-        precision=precision,
-        small=small,
-        verbose=verbose,
-        **settings,
-    ).classifier
-
-
-def run_defence(
-    defence: str,
-    classifier: keras.Model,
-    clean: tf.data.Dataset,
-    *,
-    flip: bool = True,
-    padding: int = 4,
-    seed: int = 0,
-    precision: str | None = None,
-    small: bool = False,
-    verbose="auto",
-    **settings,
-) -> conditions_module.Defended:
-    """As `defend`, with the steps in between and what was chosen."""
     recipe = _recipe(defence, settings)
     classifiers.check_classifier(classifier)
     clean = sampling.in_memory(clean)
