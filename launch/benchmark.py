@@ -67,7 +67,7 @@ def job(folder):
         attacks, defences, seeds=_numbers("seeds", int), shares=shares
     )
     precision = runner.precision()
-    benchmark = _benchmark(precision)
+    benchmark = _benchmark(folder, precision)
     benchmark.check_shares(shares)
     with (
         _helpers(folder),
@@ -110,7 +110,7 @@ def _helpers(folder):
             helper.wait()
 
 
-def _benchmark(precision):
+def _benchmark(folder, precision):
     import tfbackdoor
 
     images_seen = {"flip": FLAGS.flip, "padding": FLAGS.padding}
@@ -126,6 +126,7 @@ def _benchmark(precision):
         attack_settings=common | attacking.settings(),
         defence_settings={**common, "small": FLAGS.smoke},
         save_purified=FLAGS.save_purified,
+        clean_from=folder,
     )
 
 

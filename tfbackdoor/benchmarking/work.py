@@ -36,14 +36,18 @@ class Benchmark:
         split: function of `(train, sizes, seed=)` that gives disjoint parts.
         attacker_share: float in (0, 1), of the training images (0.9 in the
             papers).
-        train_attacked: function of `(attack, build, train, seed=, **settings)`
-            that gives a classifier and its `Poisoning` or None.
+        train_attacked: function of `(attack, build, train, seed=,
+            clean_classifier=, **settings)` that gives a classifier and its
+            `Poisoning` or None.
         defend_classifier: function of `(defence, classifier, clean, seed=,
             **settings)` that gives a `Defended`.
         attack_settings: dict, further arguments of `train_attacked`.
         defence_settings: dict, further arguments of `defend_classifier`.
         save_purified: bool, whether `classifier.keras` of each defence is
             kept, as that of each attack is.
+        clean_from: folder of a grid with the same settings, or None. The
+            classifiers that its attack `"none"` left are the
+            `clean_classifier` of attacks of the same seed.
     """
 
     train: tf.data.Dataset
@@ -56,6 +60,7 @@ class Benchmark:
     attack_settings: dict = dataclasses.field(default_factory=dict)
     defence_settings: dict = dataclasses.field(default_factory=dict)
     save_purified: bool = True
+    clean_from: pathlib.Path | None = None
 
     def attack(self, piece: pieces.Piece, folder: pathlib.Path) -> dict:
         """Trains the attacked classifier; writes it and what was poisoned."""
@@ -66,6 +71,7 @@ class Benchmark:
             self.build,
             attacker,
             seed=piece.seed,
+            clean_classifier=self._clean_classifier(piece.seed),
             **self.attack_settings,
         )
         classifier.save(folder / _CLASSIFIER)
@@ -106,6 +112,14 @@ class Benchmark:
                     "`shares` must each give at least one image. "
                     f"Received: {share}"
                 )
+
+    def _clean_classifier(self, seed):
+        """The one that clean training of that seed left, None without it."""
+        piece = pieces.Piece("none", seed)
+        root = self.clean_from
+        if root is None or pieces.read(root, piece).state != "finished":
+            return None
+        return loading.load_classifier(piece.folder(root) / _CLASSIFIER)
 
     def _split(self, seed, share):
         return self.split(
