@@ -12,12 +12,12 @@ under `pieces/`, with the classifier and what was poisoned.
 """
 
 import contextlib
-import subprocess
 import sys
 
 from absl import flags
 
 from launch import attacking
+from launch import cores
 from launch import images
 from launch import networks
 from launch import runner
@@ -56,10 +56,13 @@ _SMOKE = {
 
 
 def job(folder):
-    import tfbackdoor
-
     if FLAGS.smoke:
         _take_smoke_settings()
+    # TensorFlow makes a thread for each core that it may use when it starts.
+    own, *others = cores.split(FLAGS.processes)
+    cores.use(own)
+    import tfbackdoor
+
     attacks = _chosen("attacks", tfbackdoor.ATTACKS)
     defences = _chosen("defences", tfbackdoor.DEFENCES)
     shares = _numbers("clean_shares", float)
@@ -70,7 +73,7 @@ def job(folder):
     benchmark = _benchmark(folder, precision)
     benchmark.check_shares(shares)
     with (
-        _helpers(folder),
+        _helpers(folder, others),
         tfbackdoor.make_strategy(FLAGS.strategy).scope(),
     ):
         unfinished = tfbackdoor.run_grid(
@@ -89,16 +92,11 @@ def job(folder):
 
 
 @contextlib.contextmanager
-def _helpers(folder):
-    """Runs the further processes that share the work; waits for them."""
+def _helpers(folder, parts):
+    """Runs a process more on each part of the cores; waits for them."""
     command = [sys.executable, "-m", "launch.benchmark", *sys.argv[1:]]
     command += ["--processes=1", f"--output={folder}"]
-    helpers = [
-        subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(FLAGS.processes - 1)
-    ]
+    helpers = [cores.start(command, part) for part in parts]
     try:
         yield
     except BaseException:
