@@ -232,3 +232,21 @@ def test_anp_prunes_alike_on_two_replicas(two_replicas):
             "held-out clean accuracy"
         )
     assert pruned[0] == pruned[1]
+
+
+def test_anp_makes_as_many_iterations_as_asked_for(monkeypatch):
+    made = []
+
+    def count(anp, batches, *, steps_per_epoch, epochs, **settings):
+        made.append(steps_per_epoch * epochs)
+
+    monkeypatch.setattr(tfbackdoor.AdversarialNeuronPruning, "fit", count)
+    for iterations in (1, 100, 150, 2000):
+        tfbackdoor.defend(
+            "anp",
+            planted.classifier(),
+            planted.images(40),
+            iterations=iterations,
+            verbose=0,
+        )
+    assert made == [1, 100, 150, 2000]

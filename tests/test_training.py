@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfbackdoor
 from tfbackdoor import compute_view
+from tfbackdoor import feeding
 from tfbackdoor import layers
 from tfbackdoor.defenses import fine_tuning
 
@@ -210,3 +211,19 @@ def test_copies_have_weights_of_their_own(name):
     for variable in copy.weights:
         variable.assign(tf.zeros_like(variable.value))
     np.testing.assert_allclose(classifier(images), expected, atol=1e-6)
+
+
+def test_a_fit_reads_its_batches_without_tuning_threads(monkeypatch):
+    fed = []
+
+    def note(dataset, strategy):
+        fed.append(dataset.options().autotune.enabled)
+        return strategy.experimental_distribute_dataset(dataset)
+
+    monkeypatch.setattr(feeding, "_distributed", note)
+    training = tfbackdoor.ClassifierTraining(specimens.build("functional"))
+    training.compile(tfbackdoor.CoupledSGD(0.01))
+    training.fit(
+        tfbackdoor.from_arrays(*specimens.batch(8)).batch(4), verbose=0
+    )
+    assert fed == [False]
