@@ -33,9 +33,9 @@ def _end(*flags):
 def _interrupt(output, how, *flags):
     """Sends a signal once there is a checkpoint that was not before."""
     folder = output.with_name(f".{output.name}.partial") / "checkpoints"
-    before = set(folder.glob("*.npz"))
+    before = set(folder.glob("[!.]*.npz"))
     process = _start(*flags)
-    while process.poll() is None and not set(folder.glob("*.npz")) - before:
+    while process.poll() is None and not set(folder.glob("[!.]*.npz")) - before:
         time.sleep(0.01)
     process.send_signal(how)
     _, error = process.communicate(timeout=300)
@@ -94,7 +94,7 @@ def test_a_run_killed_twice_ends_with_the_same_bytes(flags, whole, tmp_path):
     status, _, error = _end(*flags, "--seed=1")
     assert status == 1
     assert "interrupted run with --seed=0" in error
-    assert list(partial.glob("checkpoints/*.npz"))
+    assert list(partial.glob("checkpoints/[!.]*.npz"))
     status, error = _interrupt(output, signal.SIGTERM, *flags)
     assert status == 75
     assert "the same command goes on" in error
