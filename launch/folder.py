@@ -69,7 +69,7 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
 
 def has_checkpoints(output: pathlib.Path) -> bool:
     """Whether there is a run to resume."""
-    return any(_partial(output).glob("checkpoints/*.npz"))
+    return any(_partial(output).glob("checkpoints/[!.]*.npz"))
 
 
 @contextlib.contextmanager

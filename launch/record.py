@@ -111,9 +111,9 @@ def add_data(split: str, images) -> None:
 
 def write_json(path: pathlib.Path, content) -> None:
     """Writes `content` as indented JSON, in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.rename(path)
+    from tfbackdoor import whole_files
+
+    whole_files.write_json(path, content)
 
 
 def _read(path):

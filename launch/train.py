@@ -24,8 +24,8 @@ flags.DEFINE_string(
     "attack",
     "badnets",
     "none, badnets, blend, clean_label, sig, trojan, refool, input_aware or "
-    "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_ or "
-    "blend_clean_label.",
+    "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_, blend_ or "
+    "refool_clean_label.",
 )
 flags.DEFINE_string(
     "trigger",

@@ -158,8 +158,8 @@ def test_a_full_disk_costs_the_checkpoint_not_the_job(
 ):
     saved = _saved(tmp_path, 1)
 
-    def fail(file, **arrays):
-        file.write(b"PK")
+    def fail(path, **arrays):
+        path.write_bytes(b"PK")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", fail)

@@ -10,7 +10,7 @@ import specimens
 import tfbackdoor
 from tfbackdoor import calibration
 from tfbackdoor import sanity
-from tfbackdoor.defenses import distillation
+from tfbackdoor.defenses import recovery
 
 _FAST = {
     "scan_steps": 150,
@@ -110,7 +110,7 @@ def recoveries(monkeypatch):
         calls.append((clean, settings))
         return pruned_classifier
 
-    monkeypatch.setattr(distillation, "recover", recover)
+    monkeypatch.setattr(recovery, "recover", recover)
     return calls
 
 

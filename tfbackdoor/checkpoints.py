@@ -9,7 +9,6 @@ and takes up each fit where its last checkpoint is.
 import contextlib
 import contextvars
 import json
-import os
 import pathlib
 import random
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 
 from tfbackdoor import arrays
 from tfbackdoor import devices
+from tfbackdoor import whole_files
 
 _KEPT = 2
 _HEADER = "header"
@@ -180,27 +180,13 @@ class FitCheckpoints:
 
 
 def _write(path, header, values):
-    """Writes beside `path` and renames, so that no file is half a one."""
-    partial = path.with_suffix(".partial")
     contents = {_HEADER: np.frombuffer(header.encode(), "uint8")} | {
         # Their bytes: `.npz` files know no bfloat16.
         f"{i:06d}": np.frombuffer(value.tobytes(), "uint8")
         for i, value in enumerate(values)
     }
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **contents)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # The rename itself.
-    finally:
-        os.close(folder)
+    with whole_files.replaced(path) as partial:
+        np.savez(partial, **contents)
 
 
 def _random_state():

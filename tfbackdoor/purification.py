@@ -12,9 +12,9 @@ from tfbackdoor import sampling
 from tfbackdoor import scanning
 from tfbackdoor import training
 from tfbackdoor.defenses import anp as anp_module
-from tfbackdoor.defenses import distillation
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import recovery
 
 _DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
 _ANP_BATCH, _RECOVERY_BATCH = 128, 64
@@ -147,7 +147,7 @@ class Purification:
         settings, steps = self.settings, self.settings.recovery_steps
         triggers = self.scan.triggers.of(self.unlearned)
         falling = keras.optimizers.schedules.CosineDecay(rate, steps)
-        return distillation.recover(
+        return recovery.recover(
             self.pruned_classifier,
             self.original,
             self._batches(_RECOVERY_BATCH, self._recovery_weights()),

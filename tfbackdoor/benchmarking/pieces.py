@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 import shutil
 import time
@@ -12,6 +10,7 @@ from collections.abc import Callable
 
 from tfbackdoor import claims
 from tfbackdoor import fingerprints
+from tfbackdoor import whole_files
 from tfbackdoor.untrusted import json_files
 
 _PIECES = "pieces"
@@ -163,24 +162,14 @@ def make(
                 name: _digest(partial / name) for name in _files(partial)
             },
         }
-        write_text(partial / _RECORD, _to_json(content))
+        whole_files.write_json(partial / _RECORD, content)
         partial.rename(folder)
         failure.unlink(missing_ok=True)
     except Exception as error:  # One cell must not end the grid.
-        write_text(failure, _to_json({"error": sentence(error)}))
+        whole_files.write_json(failure, {"error": sentence(error)})
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read(root, piece)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is there as a whole or as it was before."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def sentence(error: Exception) -> str:
@@ -189,10 +178,6 @@ def sentence(error: Exception) -> str:
     text = lines[0] if lines else type(error).__name__
     known = isinstance(error, (ValueError, TypeError))
     return text if known else f"{type(error).__name__}: {text}"
-
-
-def _to_json(content):
-    return json.dumps(content, indent=2) + "\n"
 
 
 def _beside(folder, ending, *, hidden=False):
