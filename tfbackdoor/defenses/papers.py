@@ -8,10 +8,10 @@ from tfbackdoor import optimizers
 from tfbackdoor import training
 from tfbackdoor.defenses import anp as anp_module
 from tfbackdoor.defenses import conditions as conditions_module
-from tfbackdoor.defenses import distillation
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import nad as nad_module
 from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import recovery
 
 _ITERATIONS_PER_EPOCH = 100
 _SMALL_ITERATIONS, _SMALL_RECOVERY = 10, 5
@@ -172,7 +172,7 @@ def by_anp(
         pruned = pruning.prune_neurons(copy, masks, threshold=threshold)
     stages = {"after ANP": copy}
     if recovery_steps:
-        stages["recovered"] = distillation.recover(
+        stages["recovered"] = recovery.recover(
             copy,
             classifier,
             conditions.batches(optimise, _RECOVERY_BATCH, replacement=True),
