@@ -1,14 +1,19 @@
 """What a piece of a benchmark hands to attacks."""
 
+import random
+
 import numpy as np
 import planted
 
 import tfbackdoor
 from tfbackdoor.benchmarking import pieces
 
+_draws = {}
+
 
 def _train(attack, build, train, *, seed, clean_classifier):
     """Stands for training: planted weights, and a note of what was given."""
+    _draws[attack, seed] = random.random()
     classifier = planted.classifier()
     given = 0.0
     if clean_classifier is not None:
@@ -51,3 +56,5 @@ def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
     np.testing.assert_allclose(
         [_first_weight(tmp_path, piece) for piece in plan], [1.0, 2.0, 1.0]
     )
+    # Loading it draws nothing from what the attack draws from.
+    assert _draws["none", 0] == _draws["trojan", 0] != _draws["trojan", 1]

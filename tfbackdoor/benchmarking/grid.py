@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tfbackdoor import claims
 from tfbackdoor import report
+from tfbackdoor import whole_files
 from tfbackdoor.benchmarking import cells as cells_module
 from tfbackdoor.benchmarking import pieces
 from tfbackdoor.benchmarking import progress
@@ -238,7 +239,7 @@ def _check_settings(path, settings):
     """Writes the settings, or raises where others are there."""
     settings = json.loads(json.dumps(settings))
     if not path.exists():
-        pieces.write_text(path, json.dumps(settings, indent=2) + "\n")
+        whole_files.write_json(path, settings)
         return
     try:
         found = json_files.read_json(path)

@@ -3,13 +3,12 @@
 import csv
 import dataclasses
 import io
-import json
-import os
 import pathlib
 from collections.abc import Iterable
 
 import numpy as np
 
+from tfbackdoor import whole_files
 from tfbackdoor.benchmarking import cells as cells_module
 from tfbackdoor.benchmarking import figures
 from tfbackdoor.benchmarking import pieces
@@ -54,21 +53,15 @@ def write_results(
         "cells": [cell.to_json() for cell in cells],
         "pieces": [_piece_to_json(*item) for item in records.items()],
     }
-    pieces.write_text(
-        root / "results.json", json.dumps(content, indent=2) + "\n"
-    )
-    pieces.write_text(root / "results.csv", _to_csv(cells))
-    pieces.write_text(
+    whole_files.write_json(root / "results.json", content)
+    whole_files.write_text(root / "results.csv", _to_csv(cells))
+    whole_files.write_text(
         root / "results.md", _to_markdown(cells, settings, versions)
     )
     if not figure:
         return
-    partial = root / f".results.partial-{os.getpid()}.png"
-    try:
+    with whole_files.replaced(root / "results.png") as partial:
         figures.plot_cells(content["cells"], partial)
-        partial.replace(root / "results.png")
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def describe_scores(scores: dict) -> str:

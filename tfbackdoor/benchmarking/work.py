@@ -64,6 +64,8 @@ class Benchmark:
 
     def attack(self, piece: pieces.Piece, folder: pathlib.Path) -> dict:
         """Trains the attacked classifier; writes it and what was poisoned."""
+        # Before the seed is set: a loaded model draws from the same stream.
+        clean_classifier = self._clean_classifier(piece.seed)
         _start_afresh(piece.seed)
         attacker, _ = self._split(piece.seed, 0.0)
         classifier, poisoning = self.train_attacked(
@@ -71,7 +73,7 @@ class Benchmark:
             self.build,
             attacker,
             seed=piece.seed,
-            clean_classifier=self._clean_classifier(piece.seed),
+            clean_classifier=clean_classifier,
             **self.attack_settings,
         )
         classifier.save(folder / _CLASSIFIER)
