@@ -132,6 +132,30 @@ def test_masks_become_small_and_differ():
     assert masks.max() > 0.9
 
 
+def test_mask_loss_counts_images_in_standard_deviations():
+    images, labels = specimens.batch(16)
+    inputs = keras.Input(images.shape[1:])
+    masks = keras.layers.Conv2D(1, 1, activation="sigmoid")(inputs)
+    generator = keras.Model(inputs, masks)
+    drawn = generator.predict(images, verbose=0)
+
+    def distances(values):
+        differences = values - np.roll(values, -1, axis=0)
+        return np.sqrt((differences**2).mean(axis=(1, 2, 3)))
+
+    # Nguyen & Tran 2020, section 4.4, on images as the authors normalise them.
+    excess = np.maximum(drawn - 0.05, 0.0).mean()
+    normalised = (images - images.mean((0, 1, 2))) / images.std((0, 1, 2))
+    diversity = (distances(normalised) / distances(drawn)).mean()
+    training = tfbackdoor.MaskTraining(generator, density=0.05, size_weight=7.0)
+    training.compile()
+    batches = tf.data.Dataset.from_tensors((images, labels))
+    history = training.fit(batches, verbose=0).history
+    np.testing.assert_allclose(
+        history["loss"], 7.0 * excess + diversity, rtol=1e-4
+    )
+
+
 def test_both_trainings_round_trip_through_their_configs():
     model = _training(target=3, cross_rate=0.3, diversity=0.5)
     config = type(model).from_config(model.get_config()).get_config()

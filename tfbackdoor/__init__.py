@@ -41,7 +41,6 @@ from tfbackdoor.defenses.attention import attention_maps
 from tfbackdoor.defenses.attention import find_taps
 from tfbackdoor.defenses.conditions import Defended
 from tfbackdoor.defenses.distillation import Distillation
-from tfbackdoor.defenses.distillation import recover
 from tfbackdoor.defenses.fine_pruning import DormantPruning
 from tfbackdoor.defenses.fine_pruning import mean_activations
 from tfbackdoor.defenses.fine_pruning import prune_dormant
@@ -58,6 +57,7 @@ from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.recipes import DEFENCES
 from tfbackdoor.defenses.recipes import defend
+from tfbackdoor.defenses.recovery import recover
 from tfbackdoor.devices import default_precision
 from tfbackdoor.devices import make_strategy
 from tfbackdoor.devices import set_seed

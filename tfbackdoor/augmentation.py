@@ -57,14 +57,14 @@ def augment(
 def _crop_and_flip(images, padding, flip, seeds):
     """Each image's pixels by its own rows and columns, mirrored or not."""
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    offsets = tf.random.stateless_uniform(
-        [2, count, 1], seeds[0], maxval=2 * padding + 1, dtype=tf.int32
-    )
     columns = tf.broadcast_to(tf.range(width), [count, width])
     if flip:
         flipped = tf.random.stateless_uniform([count, 1], seeds[1]) < 0.5
         columns = tf.where(flipped, columns[:, ::-1], columns)
     if padding:
+        offsets = tf.random.stateless_uniform(
+            [2, count, 1], seeds[0], maxval=2 * padding + 1, dtype=tf.int32
+        )
         margins = [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)]
         rows = offsets[0] + tf.range(height)
         images = tf.gather(tf.pad(images, margins), rows, axis=1, batch_dims=1)

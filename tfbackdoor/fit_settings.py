@@ -73,16 +73,21 @@ class FitSettings:
 
     def optimizer(self, steps: int) -> keras.optimizers.Optimizer:
         """SGD whose learning rate runs its schedule over `steps`."""
-        rate = self.learning_rate
+        return optimizers.CoupledSGD(
+            self.decayed(self.learning_rate, steps), l2=self.weight_decay
+        )
+
+    def decayed(
+        self, rate: float, steps: int
+    ) -> keras.optimizers.schedules.LearningRateSchedule:
+        """The schedule over `steps`, with `rate` as the learning rate."""
         if self.schedule == "cosine":
-            schedule = keras.optimizers.schedules.CosineDecay(
+            return keras.optimizers.schedules.CosineDecay(
                 rate / 10, steps, warmup_target=rate, warmup_steps=steps // 10
             )
-        else:
-            schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-                [steps // 2, steps * 3 // 4], [rate, rate / 10, rate / 100]
-            )
-        return optimizers.CoupledSGD(schedule, l2=self.weight_decay)
+        return keras.optimizers.schedules.PiecewiseConstantDecay(
+            [steps // 2, steps * 3 // 4], [rate, rate / 10, rate / 100]
+        )
 
 
 def fit_classifier(

@@ -8,6 +8,7 @@ from tfbackdoor import devices
 from tfbackdoor import fitting
 from tfbackdoor import training
 
+GENERATOR_RATE = 0.01
 _SMALL = 1e-7
 
 
@@ -16,9 +17,10 @@ class MaskTraining(fitting.Trainer):
     """Trains a mask generator to draw small masks that differ.
 
     `L = size_weight * mean(max(0, m(x) - density)) + |x - x'| / |m(x) - m(x')|`
-    with another image x' of the batch and root-mean-square distances (Nguyen
-    & Tran 2020, section 4.4). `fit` changes the generator in place; labels
-    are not used.
+    with another image x' of the batch and root-mean-square distances, those of
+    images in standard deviations of each channel (Nguyen & Tran 2020, section
+    4.4; the authors' code normalises its images). `fit` changes the generator
+    in place; labels are not used.
 
     Args:
         generator: Keras model from images to masks, see `mask_generator`.
@@ -66,11 +68,14 @@ class MaskTraining(fitting.Trainer):
     def train_step(self, data):
         images, *_ = data
         variables = self.generator.trainable_weights
+        # The mean of a channel has no part in distances.
+        standardised = images / (tf.math.reduce_std(images, [0, 1, 2]) + _SMALL)
         with tf.GradientTape() as tape:
             masks, updates = self._view(images, training=True)
             excess = tf.reduce_mean(tf.nn.relu(masks - self.density))
             ratios = diversity_losses(
-                (images, next_in_batch(images)), (masks, next_in_batch(masks))
+                (standardised, next_in_batch(standardised)),
+                (masks, next_in_batch(masks)),
             )
             loss = training.share_of_replica(
                 self.size_weight * excess + tf.reduce_mean(ratios)
@@ -105,9 +110,9 @@ def diversity_losses(sources, made):
     return _distances(*sources) / (_distances(*made) + _SMALL)
 
 
-def generator_adam():
+def generator_adam(learning_rate=GENERATOR_RATE):
     """The optimiser of both generators in the authors' code."""
-    return keras.optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9)
+    return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
 
 
 def _distances(some, others):

@@ -171,7 +171,14 @@ def train_input_aware(job):
         epochs=min(max(mask_epochs, 1), _MOST_MASK_EPOCHS),
         verbose=settings.verbose,
     )
-    model.compile(settings.optimizer(len(batches) * settings.epochs))
+    steps = len(batches) * settings.epochs
+    model.compile(
+        settings.optimizer(steps),
+        # As in the authors' code the generator slows down with the classifier.
+        generator_optimizer=dynamic_masks.generator_adam(
+            settings.decayed(dynamic_masks.GENERATOR_RATE, steps)
+        ),
+    )
     fit_settings.fit(model, batches, settings)
     return model.classifier, dataclasses.replace(
         model.poisoning, seed=settings.seed

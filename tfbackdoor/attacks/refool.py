@@ -10,7 +10,7 @@ from tfbackdoor import arrays
 from tfbackdoor import sampling
 
 VARIANTS = ("out_of_focus", "ghost", "in_focus")
-_ALPHAS = (0.2, 0.45)
+_ALPHAS = (0.45, 0.45)
 _BLURS = (0.03, 0.15)
 _SHIFTS = (0.1, 0.25)
 _GHOST_SHARES = (0.15, 0.5)
@@ -112,7 +112,8 @@ def make_reflections(
     (double glazing), in focus is the image as it is (Liu et al. 2020, eq. 2
     to 4). Each reflection draws its kind, the deviation of its blur (3 to 15 %
     of the image), its shift (10 to 25 %), the share of its first ghost (0.15
-    to 0.5) and its alpha.
+    to 0.5) and its alpha. The authors draw alphas from 0.05 to 0.45 and search
+    for reflections that work; without the search the default is the largest.
 
     Args:
         images: unbatched data set of known cardinality of `(image, ...)`,
