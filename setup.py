@@ -46,7 +46,7 @@ setuptools.setup(
     ],
     extras_require={
         "analysis": ["scikit-learn>=1.4"],  # t-SNE in launch.analyze.
-        "test": ["pytest>=8"],
+        "test": ["pytest>=8", "pytest-xdist>=3.6"],
     },
     entry_points={
         "console_scripts": [
