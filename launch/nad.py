@@ -31,7 +31,8 @@ flags.DEFINE_list(
     "taps",
     None,
     "Layers whose attention is distilled, from high to low resolution; "
-    "default the last feature map of each of the three smallest resolutions.",
+    "default the last residual sum, or feature map, of each of the three "
+    "smallest resolutions.",
 )
 flags.DEFINE_list(
     "betas", None, "A weight for each tap; default 500,1000,1000."

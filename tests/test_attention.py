@@ -48,7 +48,7 @@ def test_loss_round_trips_through_its_config():
 
 
 @pytest.mark.parametrize(
-    ("name", "taps"),
+    ("name", "maps"),
     [
         ("functional", ["add", "relu3"]),
         ("sequential_softmax", ["elu"]),
@@ -57,15 +57,29 @@ def test_loss_round_trips_through_its_config():
         ("subclassed", ["relu"]),
     ],
 )
-def test_taps_are_the_last_feature_maps_of_each_resolution(name, taps):
-    assert tfbackdoor.find_taps(specimens.build(name)) == taps
+def test_the_last_feature_maps_are_those_of_each_resolution(name, maps):
+    assert attention.last_feature_maps(specimens.build(name)) == maps
 
 
-def test_taps_of_a_wide_resnet_are_its_three_resolutions():
+def test_there_are_no_feature_maps_in_a_dense_network():
+    dense = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    assert attention.last_feature_maps(dense) == []
+    with pytest.raises(ValueError, match="larger than 1x1"):
+        tfbackdoor.find_taps(dense)
+
+
+def test_taps_of_a_wide_resnet_are_its_groups_as_in_the_paper():
     classifier = tfbackdoor.wide_resnet((32, 32, 3), 10)
-    shapes = attention.feature_shapes(classifier)
-    taps = tfbackdoor.find_taps(classifier)
-    assert [shapes[tap][:2] for tap in taps] == [(32, 32), (16, 16), (8, 8)]
+    assert tfbackdoor.find_taps(classifier) == ["group1", "group2", "group3"]
+
+
+def test_taps_are_the_last_feature_maps_where_there_is_no_residual_sum():
+    for name in ("sequential_softmax", "nested"):
+        classifier = specimens.build(name)
+        maps = attention.last_feature_maps(classifier)
+        assert tfbackdoor.find_taps(classifier) == maps
 
 
 def test_unknown_and_1x1_taps_list_the_valid_names():

@@ -73,33 +73,56 @@ class AttentionTransfer(keras.losses.Loss):
 
 
 def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
-    """The last feature map of each of the smallest resolutions.
+    """Where NAD compares attention: one layer a resolution.
+
+    The last sum of a residual branch (`keras.layers.Add`), as the paper takes
+    the outputs of a wide ResNet's three groups, before the next batch norm.
+    Where a resolution has no sum, its last feature map.
 
     Args:
         classifier: built classifier of any kind.
         count: int > 0, how many taps at most (3 in the paper).
 
     Returns:
-        Layer names, from high to low resolution.
+        Layer names of the smallest resolutions, from high to low.
 
     Raises:
         ValueError: where no layer gives a feature map larger than 1x1.
     """
-    layers = structure.named_layers(classifier)
-    last_of = {}
-    for name, shape in feature_shapes(classifier).items():
-        if isinstance(layers[name], _FRAMES):
-            continue
-        last_of.pop(shape[:2], None)
-        last_of[shape[:2]] = name
-    if not last_of:
+    last = _last_of_resolutions(classifier)
+    if not last:
         raise ValueError(
             "`classifier` must hold a layer with an output (batch, height, "
             "width, channels) larger than 1x1. "
             f"Received: {classifier.name} without any."
         )
-    by_resolution = sorted(last_of, key=lambda size: -size[0] * size[1])
-    return [last_of[size] for size in by_resolution[-count:]]
+    sums = _last_of_resolutions(classifier, keras.layers.Add)
+    return list((last | sums).values())[-count:]
+
+
+def last_feature_maps(classifier: keras.Model, count: int = 3) -> list[str]:
+    """The last feature map of each of the smallest resolutions.
+
+    Args:
+        classifier: built classifier of any kind.
+        count: int > 0, how many at most.
+
+    Returns:
+        Layer names, from high to low resolution; none where there is none.
+    """
+    return list(_last_of_resolutions(classifier).values())[-count:]
+
+
+def _last_of_resolutions(classifier, kind=keras.layers.Layer):
+    """From (height, width), large to small, to its last layer of a kind."""
+    layers = structure.named_layers(classifier)
+    last = {
+        shape[:2]: name
+        for name, shape in feature_shapes(classifier).items()
+        if isinstance(layers[name], kind)
+        and not isinstance(layers[name], _FRAMES)
+    }
+    return dict(sorted(last.items(), key=lambda item: -np.prod(item[0])))
 
 
 def feature_shapes(classifier: keras.Model) -> dict[str, tuple]:

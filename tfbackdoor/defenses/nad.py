@@ -30,9 +30,9 @@ class NeuralAttentionDistillation(training.ClassifierTraining):
         student: built Keras classifier that may carry a backdoor.
         teacher: classifier with the same layer names, or None.
         taps: names of the layers whose outputs are compared (see
-            `find_taps`), default the last feature map of each of the three
-            smallest resolutions. The paper takes the outputs of the three
-            residual groups: `("group1", "group2", "group3")` of `wide_resnet`.
+            `find_taps`), default the last residual sum of each of the three
+            smallest resolutions, or its last feature map where it has none:
+            the paper's `("group1", "group2", "group3")` of `wide_resnet`.
         betas: floats >= 0, a weight for each tap, default 500 for the first
             and 1000 for all others, as in the authors' code.
         power: float > 0, p of the attention maps (2).

@@ -55,8 +55,8 @@ def recover(
         max_share: float in (0, 1], pixels that such a trigger may replace.
         max_opacity: float in [0, 1], of blends over all pixels that are
             unlearned beside the patches, 0 for none.
-        match_features: bool, whether the teacher's feature maps are matched
-            at `find_taps`, or its scores alone.
+        match_features: bool, whether the teacher's last feature maps of the
+            three smallest resolutions are matched, or its scores alone.
         mixup: float in [0, 1], see `Distillation`.
         batch_statistics: bool, see `Distillation`.
         steps: int > 0, batches.
@@ -82,7 +82,7 @@ def recover(
     fit = distillation.Distillation(
         recovered,
         original,
-        taps=_default_taps(recovered) if match_features else (),
+        taps=attention.last_feature_maps(recovered) if match_features else (),
         mixup=mixup,
         batch_statistics=batch_statistics,
         inversion=inversion,
@@ -131,11 +131,3 @@ def _warm_inversion(
     few = clean.map(lambda images, labels: (images[:_FEW], labels[:_FEW]))
     inversion.fit(few, steps_per_epoch=_WARM_UP, verbose=0)
     return inversion
-
-
-def _default_taps(classifier):
-    """Taps to match features at, none where there is no feature map."""
-    try:
-        return attention.find_taps(classifier)
-    except ValueError:
-        return []
