@@ -18,6 +18,7 @@ from absl import flags
 
 from launch import attacking
 from launch import cores
+from launch import defence_settings
 from launch import images
 from launch import networks
 from launch import runner
@@ -30,6 +31,12 @@ flags.DEFINE_list(
     "0.05",
     "Shares of the training images that the defences get as clean ones (0.01 "
     "in ANP, 0.05 in NAD).",
+)
+flags.DEFINE_multi_string(
+    "setting",
+    [],
+    "DEFENCE.NAME=VALUE, a setting of one defence in place of its paper's, "
+    "such as anp.epsilon=null; may be given several times.",
 )
 flags.DEFINE_integer(
     "padding", 4, "Pixels around images that training crops at random (4).", 0
@@ -65,12 +72,15 @@ def job(folder):
 
     attacks = _chosen("attacks", tfbackdoor.ATTACKS)
     defences = _chosen("defences", tfbackdoor.DEFENCES)
+    settings_of = defence_settings.by_defence(FLAGS.setting)
+    for name, own in settings_of.items():
+        tfbackdoor.check_defence(name, own)
     shares = _numbers("clean_shares", float)
     plan = tfbackdoor.plan_grid(
         attacks, defences, seeds=_numbers("seeds", int), shares=shares
     )
     precision = runner.precision()
-    benchmark = _benchmark(folder, precision)
+    benchmark = _benchmark(folder, precision, settings_of)
     benchmark.check_shares(shares)
     with (
         _helpers(folder, others),
@@ -108,7 +118,7 @@ def _helpers(folder, parts):
             helper.wait()
 
 
-def _benchmark(folder, precision):
+def _benchmark(folder, precision, settings_of):
     import tfbackdoor
 
     images_seen = {"flip": FLAGS.flip, "padding": FLAGS.padding}
@@ -123,6 +133,7 @@ def _benchmark(folder, precision):
         attacker_share=FLAGS.attacker_share,
         attack_settings=common | attacking.settings(),
         defence_settings={**common, "small": FLAGS.smoke},
+        settings_of=settings_of,
         save_purified=FLAGS.save_purified,
         clean_from=folder,
     )
@@ -142,6 +153,7 @@ def _settings(benchmark, precision):
         **benchmark.attack_settings,
         "precision": precision,
         "smoke": FLAGS.smoke,
+        **dict(text.split("=", 1) for text in FLAGS.setting),
     }
 
 

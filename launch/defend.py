@@ -8,11 +8,10 @@ CIFAR-10, all choices made from clean images, and writes the purified
 `classifier.keras` and `saved_model/` and `scores.json` to `--output`.
 """
 
-import json
-
 from absl import flags
 
 from launch import defence
+from launch import defence_settings
 from launch import recipe
 from launch import runner
 
@@ -38,7 +37,7 @@ def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    settings = dict(map(_parsed, FLAGS.setting))
+    settings = dict(map(defence_settings.parse, FLAGS.setting))
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         classifier = defence.load_classifier()
         test, poisoning = defence.load_test(classifier)
@@ -57,17 +56,6 @@ def job(folder):
         test,
         {"defence": FLAGS.defence, **outcome.details},
     )
-
-
-def _parsed(setting):
-    """The name and the value of `NAME=VALUE`: JSON, else text."""
-    name, separator, value = setting.partition("=")
-    if not separator:
-        raise ValueError(f"--setting must be NAME=VALUE. Received: {setting}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def main():

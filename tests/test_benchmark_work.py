@@ -1,5 +1,6 @@
 """What a piece of a benchmark hands to attacks."""
 
+import json
 import random
 
 import numpy as np
@@ -58,3 +59,39 @@ def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
     )
     # Loading it draws nothing from what the attack draws from.
     assert _draws["none", 0] == _draws["trojan", 0] != _draws["trojan", 1]
+
+
+def test_a_defence_gets_its_own_settings_beside_the_common_ones(tmp_path):
+    given = {}
+
+    def defend(defence, classifier, clean, *, seed, **settings):
+        given[defence] = settings
+        return tfbackdoor.Defended({"after": classifier}, {"chosen": 0.5})
+
+    images = planted.images(60)
+    benchmark = tfbackdoor.Benchmark(
+        train=images,
+        test=images,
+        build=planted.classifier,
+        train_attacked=_train,
+        defend_classifier=defend,
+        defence_settings={"flip": False},
+        settings_of={"anp": {"epsilon": None}},
+    )
+    plan = tfbackdoor.plan_grid(
+        ["none"], ["anp", "nad"], seeds=[0], shares=[0.1]
+    )
+    tfbackdoor.run_grid(
+        tmp_path,
+        plan,
+        benchmark.attack,
+        benchmark.defend,
+        settings={},
+        say=lambda line: None,
+    )
+    assert given == {
+        "anp": {"flip": False, "epsilon": None},
+        "nad": {"flip": False},
+    }
+    details = plan[1].folder(tmp_path) / "details.json"
+    assert json.loads(details.read_text()) == {"chosen": 0.5}

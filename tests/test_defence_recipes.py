@@ -6,6 +6,7 @@ import specimens
 import tensorflow as tf
 
 import tfbackdoor
+from tfbackdoor import calibration
 from tfbackdoor.defenses import conditions
 
 _NAMES = ["anp", "fine_pruning", "fine_tuning", "mode_connectivity", "nad"]
@@ -202,6 +203,7 @@ def test_unknown_names_list_the_valid_ones():
         tfbackdoor.defend("anpp", classifier, clean)
     with pytest.raises(TypeError, match=r"'epsilon'.*Received: \['epsilonn'\]"):
         tfbackdoor.defend("anp", classifier, clean, epsilonn=0.4)
+    tfbackdoor.check_defence("anp", ["epsilon", "iterations"])
 
 
 def test_images_of_another_shape_are_refused():
@@ -232,6 +234,25 @@ def test_anp_prunes_alike_on_two_replicas(two_replicas):
             "held-out clean accuracy"
         )
     assert pruned[0] == pruned[1]
+
+
+def test_anp_calibrates_its_perturbation_where_none_is_given(monkeypatch):
+    classifier, clean = planted.classifier(), planted.images(60)
+    given = []
+    monkeypatch.setattr(
+        calibration, "choose_epsilon", lambda *args, **kwargs: 0.123
+    )
+    monkeypatch.setattr(
+        tfbackdoor.AdversarialNeuronPruning,
+        "fit",
+        lambda anp, *args, **kwargs: given.append(anp.epsilon),
+    )
+    for epsilon in (None, 0.4):
+        outcome = tfbackdoor.defend(
+            "anp", classifier, clean, epsilon=epsilon, verbose=0
+        )
+        assert outcome.details["epsilon"] == given[-1]
+    assert given == [0.123, 0.4]
 
 
 def test_anp_makes_as_many_iterations_as_asked_for(monkeypatch):

@@ -56,6 +56,7 @@ from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.recipes import DEFENCES
+from tfbackdoor.defenses.recipes import check_defence
 from tfbackdoor.defenses.recipes import defend
 from tfbackdoor.defenses.recovery import recover
 from tfbackdoor.devices import default_precision
@@ -155,6 +156,7 @@ __all__ = [
     "attention_maps",
     "augment",
     "build_network",
+    "check_defence",
     "check_images",
     "choose_augmentation",
     "choose_epsilon",

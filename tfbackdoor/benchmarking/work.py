@@ -13,11 +13,13 @@ from tfbackdoor import devices
 from tfbackdoor import evaluation
 from tfbackdoor import loading
 from tfbackdoor import sampling
+from tfbackdoor import whole_files
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.benchmarking import pieces
 
 _CLASSIFIER = "classifier.keras"
 _POISONING = "poisoning.json"
+_DETAILS = "details.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,6 +45,7 @@ class Benchmark:
             **settings)` that gives a `Defended`.
         attack_settings: dict, further arguments of `train_attacked`.
         defence_settings: dict, further arguments of `defend_classifier`.
+        settings_of: from defence to a dict of further arguments for it alone.
         save_purified: bool, whether `classifier.keras` of each defence is
             kept, as that of each attack is.
         clean_from: folder of a grid with the same settings, or None. The
@@ -59,6 +62,7 @@ class Benchmark:
     attacker_share: float = 0.9
     attack_settings: dict = dataclasses.field(default_factory=dict)
     defence_settings: dict = dataclasses.field(default_factory=dict)
+    settings_of: dict[str, dict] = dataclasses.field(default_factory=dict)
     save_purified: bool = True
     clean_from: pathlib.Path | None = None
 
@@ -87,7 +91,10 @@ class Benchmark:
         attacked: pathlib.Path,
         folder: pathlib.Path,
     ) -> dict:
-        """Purifies the classifier in the folder `attacked`."""
+        """Purifies the classifier in the folder `attacked`.
+
+        Writes what the defence chose beside it.
+        """
         _start_afresh(piece.seed)
         classifier = loading.load_classifier(attacked / _CLASSIFIER)
         poisoning = None
@@ -100,7 +107,9 @@ class Benchmark:
             sampling.in_memory(clean),
             seed=piece.seed,
             **self.defence_settings,
+            **self.settings_of.get(piece.defence, {}),
         )
+        whole_files.write_json(folder / _DETAILS, outcome.details)
         if self.save_purified:
             outcome.classifier.save(folder / _CLASSIFIER)
         return self._score(outcome.classifier, poisoning)

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from tfbackdoor import calibration
 from tfbackdoor import optimizers
 from tfbackdoor import training
 from tfbackdoor.defenses import anp as anp_module
@@ -93,7 +94,7 @@ def by_anp(
     clean,
     conditions,
     *,
-    epsilon: float = 0.4,
+    epsilon: float | None = 0.4,
     alpha: float = 0.2,
     steps: int = 1,
     iterations: int = 2000,
@@ -114,7 +115,7 @@ def by_anp(
         classifier: see `defend`.
         clean: see `defend`.
         conditions: the other arguments of `defend`.
-        epsilon: float >= 0, the perturbation (0.4).
+        epsilon: float >= 0, the perturbation (0.4), or None: `choose_epsilon`.
         alpha: float in [0, 1], weight of the clean loss (0.2).
         steps: int > 0, steps of the perturbation (1).
         iterations: int > 0, batches (2,000), split evenly into epochs of at
@@ -135,6 +136,14 @@ def by_anp(
     optimise, judge = conditions.hold_out(clean, held_out)
     masks = neuron_masks
     if masks is None:
+        batches = conditions.batches(optimise, batch_size, replacement=True)
+        if epsilon is None:
+            epsilon = calibration.choose_epsilon(
+                classifier,
+                batches,
+                seed=conditions.seed,
+                precision=conditions.precision,
+            )
         anp = anp_module.AdversarialNeuronPruning(
             classifier,
             epsilon=epsilon,
@@ -145,17 +154,7 @@ def by_anp(
             precision=conditions.precision,
         )
         anp.compile(optimizers.CoupledSGD(learning_rate, momentum=momentum))
-        if conditions.small:
-            iterations = _SMALL_ITERATIONS
-        epochs = math.ceil(iterations / _ITERATIONS_PER_EPOCH)
-        anp.fit(
-            conditions.batches(optimise, batch_size, replacement=True),
-            steps_per_epoch=math.ceil(iterations / epochs),
-            epochs=epochs,
-            callbacks=[training.StopOnNaN()],
-            verbose=conditions.verbose,
-        )
-        masks = anp.neuron_masks()
+        masks = _learn_masks(anp, batches, conditions, iterations)
     curve = pruning.pruning_curve(
         classifier, masks, judge, precision=conditions.precision
     )
@@ -184,6 +183,24 @@ def by_anp(
         )
     return conditions_module.Defended(
         stages,
-        {"threshold": threshold, "threshold_chosen_by": chosen_by},
+        {
+            "epsilon": epsilon,
+            "threshold": threshold,
+            "threshold_chosen_by": chosen_by,
+        },
         {"masks": masks, "curve": curve, "pruned": pruned},
     )
+
+
+def _learn_masks(anp, batches, conditions, iterations):
+    if conditions.small:
+        iterations = _SMALL_ITERATIONS
+    epochs = math.ceil(iterations / _ITERATIONS_PER_EPOCH)
+    anp.fit(
+        batches,
+        steps_per_epoch=math.ceil(iterations / epochs),
+        epochs=epochs,
+        callbacks=[training.StopOnNaN()],
+        verbose=conditions.verbose,
+    )
+    return anp.neuron_masks()

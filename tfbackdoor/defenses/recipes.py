@@ -1,6 +1,7 @@
 """Every defence with its paper's settings, behind one call."""
 
 import inspect
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -66,7 +67,7 @@ def defend(
     Example:
         purified = defend("nad", classifier, clean, epochs=20).classifier
     """
-    recipe = _recipe(defence, settings)
+    check_defence(defence, settings)
     classifiers.check_classifier(classifier)
     clean = sampling.in_memory(clean)
     classifiers.check_images(classifier, clean.batch(256))
@@ -78,11 +79,20 @@ def defend(
         small=small,
         verbose=verbose,
     )
-    return recipe(classifier, clean, conditions, **settings)
+    return DEFENCES[defence](classifier, clean, conditions, **settings)
 
 
-def _recipe(defence, settings):
-    """The recipe of that name, checked to have the settings."""
+def check_defence(defence: str, settings: Iterable[str] = ()) -> None:
+    """Raises, with the valid names, where `defend` would not take these.
+
+    Args:
+        defence: should be a key of `DEFENCES`.
+        settings: names that should be settings of its recipe.
+
+    Raises:
+        ValueError: on an unknown defence.
+        TypeError: on a setting that the defence does not have.
+    """
     if defence not in DEFENCES:
         raise ValueError(
             f"`defence` must be one of {sorted(DEFENCES)}. "
@@ -95,4 +105,3 @@ def _recipe(defence, settings):
             f"`settings` of {defence} must be some of {known}. "
             f"Received: {unknown}"
         )
-    return DEFENCES[defence]
