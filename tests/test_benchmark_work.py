@@ -25,6 +25,18 @@ def _train(attack, build, train, *, seed, clean_classifier):
     return classifier, None
 
 
+def _run(benchmark, root, plan):
+    unfinished = tfbackdoor.run_grid(
+        root,
+        plan,
+        benchmark.attack,
+        benchmark.defend,
+        settings={},
+        say=lambda line: None,
+    )
+    assert not unfinished
+
+
 def _first_weight(root, piece):
     path = piece.folder(root) / "classifier.keras"
     return tfbackdoor.load_classifier(path).get_weights()[0].flat[0]
@@ -45,15 +57,7 @@ def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
         pieces.Piece("trojan", 0),
         pieces.Piece("trojan", 1),
     ]
-    unfinished = tfbackdoor.run_grid(
-        tmp_path,
-        plan,
-        benchmark.attack,
-        benchmark.defend,
-        settings={},
-        say=lambda line: None,
-    )
-    assert not unfinished
+    _run(benchmark, tmp_path, plan)
     np.testing.assert_allclose(
         [_first_weight(tmp_path, piece) for piece in plan], [1.0, 2.0, 1.0]
     )
@@ -81,14 +85,7 @@ def test_a_defence_gets_its_own_settings_beside_the_common_ones(tmp_path):
     plan = tfbackdoor.plan_grid(
         ["none"], ["anp", "nad"], seeds=[0], shares=[0.1]
     )
-    tfbackdoor.run_grid(
-        tmp_path,
-        plan,
-        benchmark.attack,
-        benchmark.defend,
-        settings={},
-        say=lambda line: None,
-    )
+    _run(benchmark, tmp_path, plan)
     assert given == {
         "anp": {"flip": False, "epsilon": None},
         "nad": {"flip": False},
