@@ -89,15 +89,19 @@ def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
     Raises:
         ValueError: where no layer gives a feature map larger than 1x1.
     """
-    last = _last_of_resolutions(classifier)
-    if not last:
+    maps = _maps_by_resolution(classifier)
+    if not maps:
         raise ValueError(
             "`classifier` must hold a layer with an output (batch, height, "
             "width, channels) larger than 1x1. "
             f"Received: {classifier.name} without any."
         )
-    sums = _last_of_resolutions(classifier, keras.layers.Add)
-    return list((last | sums).values())[-count:]
+    layers = structure.named_layers(classifier)
+    taps = []
+    for names in maps[-count:]:
+        sums = [n for n in names if isinstance(layers[n], keras.layers.Add)]
+        taps.append((sums or names)[-1])
+    return taps
 
 
 def last_feature_maps(classifier: keras.Model, count: int = 3) -> list[str]:
@@ -110,19 +114,17 @@ def last_feature_maps(classifier: keras.Model, count: int = 3) -> list[str]:
     Returns:
         Layer names, from high to low resolution; none where there is none.
     """
-    return list(_last_of_resolutions(classifier).values())[-count:]
+    return [names[-1] for names in _maps_by_resolution(classifier)[-count:]]
 
 
-def _last_of_resolutions(classifier, kind=keras.layers.Layer):
-    """From (height, width), large to small, to its last layer of a kind."""
+def _maps_by_resolution(classifier):
+    """Names of feature maps, a list a resolution, from high to low."""
     layers = structure.named_layers(classifier)
-    last = {
-        shape[:2]: name
-        for name, shape in feature_shapes(classifier).items()
-        if isinstance(layers[name], kind)
-        and not isinstance(layers[name], _FRAMES)
-    }
-    return dict(sorted(last.items(), key=lambda item: -np.prod(item[0])))
+    names = {}
+    for name, shape in feature_shapes(classifier).items():
+        if not isinstance(layers[name], _FRAMES):
+            names.setdefault(shape[:2], []).append(name)
+    return [names[size] for size in sorted(names, key=lambda s: -s[0] * s[1])]
 
 
 def feature_shapes(classifier: keras.Model) -> dict[str, tuple]:

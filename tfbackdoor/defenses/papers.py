@@ -184,7 +184,7 @@ def by_anp(
     return conditions_module.Defended(
         stages,
         {
-            "epsilon": epsilon,
+            "epsilon": epsilon if neuron_masks is None else None,
             "threshold": threshold,
             "threshold_chosen_by": chosen_by,
         },
