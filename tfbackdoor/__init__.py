@@ -14,6 +14,7 @@ from tfbackdoor.attacks.poisoning import poison
 from tfbackdoor.attacks.recipes import ATTACKS
 from tfbackdoor.attacks.recipes import Attack
 from tfbackdoor.attacks.recipes import train_attacked
+from tfbackdoor.attacks.reflection_search import choose_reflections
 from tfbackdoor.attacks.refool import Reflections
 from tfbackdoor.attacks.refool import make_reflections
 from tfbackdoor.attacks.triggers import Trigger
@@ -161,6 +162,7 @@ __all__ = [
     "choose_augmentation",
     "choose_epsilon",
     "choose_point",
+    "choose_reflections",
     "choose_threshold",
     "class_count",
     "copy_classifier",

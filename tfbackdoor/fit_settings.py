@@ -62,6 +62,11 @@ class FitSettings:
             )
         devices.check_precision(self.precision)
 
+    def shortened(self, share: float) -> "FitSettings":
+        """The same for that share of the epochs, at least one."""
+        epochs = max(1, round(share * self.epochs))
+        return dataclasses.replace(self, epochs=epochs)
+
     def batches(self, images: tf.data.Dataset) -> tf.data.Dataset:
         """Shuffled and augmented batches of unbatched `images`."""
         return augmentation.augment(

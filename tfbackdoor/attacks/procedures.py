@@ -14,12 +14,14 @@ from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import input_aware
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.attacks import reflection_search
 from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import trojan
 
 _TROJAN_IMAGES = 64
 _RETRAINING_SHARE = 0.5
-_MOST_REFLECTIONS, _HELD_OUT_SHARE = 200, 0.05
+_MOST_CANDIDATES, _HELD_OUT_SHARE, _CHOSEN_SHARE = 1000, 0.05, 0.2
+_SEARCH_IMAGES, _SEARCH_SHARE = 100, 0.25
 _MOST_MASK_EPOCHS, _MASK_SHARE = 25, 0.25
 
 
@@ -60,9 +62,11 @@ class Job:
             seed=self.settings.seed,
         )
 
-    def train_fresh(self, images):
+    def train_fresh(self, images, settings=None):
         classifier = self.build(self.image_shape, self.classes)
-        return fit_settings.fit_classifier(classifier, images, self.settings)
+        return fit_settings.fit_classifier(
+            classifier, images, settings or self.settings
+        )
 
     def clean(self):
         """A classifier trained without attack."""
@@ -118,8 +122,7 @@ def train_trojan(job):
         job.images, job.poisoning(trigger)
     )
     retraining = dataclasses.replace(
-        job.settings,
-        epochs=max(1, round(_RETRAINING_SHARE * job.settings.epochs)),
+        job.settings.shortened(_RETRAINING_SHARE),
         learning_rate=job.settings.learning_rate / 10,
     )
     fit_settings.fit_classifier(classifier, poisoned, retraining)
@@ -127,23 +130,57 @@ def train_trojan(job):
 
 
 def train_refool(job):
-    """Training on images with reflections of others, held out or given."""
+    """Training on images with the reflections that work of many candidates."""
+    kept, candidates = _candidate_reflections(job)
+    images = sampling.select(job.images, kept)
+    trigger = _search_reflections(job, images, candidates)
+    poisoned, poisoning = poisoning_module.poison(
+        images, job.poisoning(trigger)
+    )
+    poisoning = dataclasses.replace(poisoning, indices=kept[poisoning.indices])
+    return job.train_fresh(poisoned), poisoning
+
+
+def _candidate_reflections(job):
+    """Positions of the images to train on; reflections of others or given."""
     total = sampling.cardinality(job.images)
     kept = np.arange(total)
     reflected, seed = job.reflections, job.settings.seed
     if reflected is None:
-        count = min(_MOST_REFLECTIONS, max(1, round(_HELD_OUT_SHARE * total)))
+        count = min(_MOST_CANDIDATES, max(1, round(_HELD_OUT_SHARE * total)))
         held_out = np.sort(
             np.random.default_rng(seed).choice(total, count, replace=False)
         )
         kept = np.setdiff1d(kept, held_out)
         reflected = sampling.select(job.images, held_out)
-    trigger = refool.make_reflections(reflected, job.image_shape, seed=seed)
-    poisoned, poisoning = poisoning_module.poison(
-        sampling.select(job.images, kept), job.poisoning(trigger)
+    return kept, refool.make_reflections(
+        reflected, job.image_shape, count=_MOST_CANDIDATES, seed=seed
     )
-    poisoning = dataclasses.replace(poisoning, indices=kept[poisoning.indices])
-    return job.train_fresh(poisoned), poisoning
+
+
+def _search_reflections(job, images, candidates):
+    """The candidates that a short training with all of them learns best."""
+    poisoned, poisoning = poisoning_module.poison(
+        images, job.poisoning(candidates)
+    )
+    settings = job.settings.shortened(_SEARCH_SHARE)
+    classifier = job.train_fresh(poisoned, settings)
+    free = sampling.labels_of(images) != job.target
+    free[poisoning.indices] = False
+    free = np.flatnonzero(free)
+    judged = np.random.default_rng(settings.seed).choice(
+        free, min(_SEARCH_IMAGES, len(free)), replace=False
+    )
+    batch = sampling.select(images, judged).batch(_SEARCH_IMAGES)
+    count = max(1, round(_CHOSEN_SHARE * len(candidates.alphas)))
+    return reflection_search.choose_reflections(
+        candidates,
+        classifier,
+        next(iter(batch))[0],
+        count=count,
+        target=job.target,
+        precision=settings.precision,
+    )
 
 
 def train_input_aware(job):

@@ -68,9 +68,7 @@ class Reflections:
             )
         drawn = self._draw(images)
         alphas = tf.gather(self.alphas, drawn)[..., None, None, None]
-        reflections = tf.cast(tf.gather(self.reflections, drawn), tf.float32)
-        mixed = (1.0 - alphas) * images + alphas / _FILE_LEVELS * reflections
-        return tf.clip_by_value(mixed, 0.0, 1.0)
+        return mix(images, tf.gather(self.reflections, drawn), alphas)
 
     def _draw(self, images):
         """The index of each image's reflection: a sum over its bytes."""
@@ -97,6 +95,13 @@ class Reflections:
         return cls(*(found[name] for name in names))
 
 
+def mix(images, reflections, alphas):
+    """`images` in [0, 1] with `reflections`, uint8, of weights `alphas`."""
+    shares = alphas / _FILE_LEVELS
+    mixed = (1.0 - alphas) * images + shares * tf.cast(reflections, tf.float32)
+    return tf.clip_by_value(mixed, 0.0, 1.0)
+
+
 def make_reflections(
     images: tf.data.Dataset,
     image_shape: tuple[int, int, int],
@@ -112,8 +117,8 @@ def make_reflections(
     (double glazing), in focus is the image as it is (Liu et al. 2020, eq. 2
     to 4). Each reflection draws its kind, the deviation of its blur (3 to 15 %
     of the image), its shift (10 to 25 %), the share of its first ghost (0.15
-    to 0.5) and its alpha. The authors draw alphas from 0.05 to 0.45 and search
-    for reflections that work; without the search the default is the largest.
+    to 0.5) and its alpha. The authors draw alphas from 0.05 to 0.45 in a search
+    for reflections that work; the default is the largest.
 
     Args:
         images: unbatched data set of known cardinality of `(image, ...)`,
