@@ -58,6 +58,7 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "recovery_rate", 0.01, "Its learning rate at the start.", 0.0
 )
+flags.DEFINE_integer("recovery_batch_size", 64, "Images in its batches.", 1)
 
 
 FLAGS = flags.FLAGS
@@ -74,6 +75,7 @@ _SETTINGS = (
     "threshold",
     "recovery_steps",
     "recovery_rate",
+    "recovery_batch_size",
     "synchronised",
 )
 _TEST_CURVE_MARGIN = 0.02  # Of a curve that is only looked at.

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tfbackdoor
 from tfbackdoor import calibration
 from tfbackdoor.defenses import conditions
+from tfbackdoor.defenses import recovery
 
 _NAMES = ["anp", "fine_pruning", "fine_tuning", "mode_connectivity", "nad"]
 
@@ -155,6 +156,33 @@ def test_choices_see_only_held_out_clean_images():
     for share in (0.0, 0.001, 1.0):
         with pytest.raises(ValueError, match="`held_out` must leave images"):
             kept.hold_out(numbers, share)
+
+
+def test_recovery_after_anp_sees_all_clean_images(monkeypatch):
+    batches = []
+
+    def recover(pruned_classifier, original, clean, *_, **__):
+        batches.extend(clean.take(60).as_numpy_iterator())
+        return pruned_classifier
+
+    monkeypatch.setattr(recovery, "recover", recover)
+    tfbackdoor.defend(
+        "anp",
+        planted.classifier(),
+        planted.images(30),
+        flip=False,
+        padding=0,
+        small=True,
+        verbose=0,
+        recovery_steps=1,
+        recovery_batch_size=7,
+    )
+    assert {len(images) for images, _ in batches} == {7}
+    drawn = {image.tobytes() for images, _ in batches for image in images}
+    given = {
+        image.tobytes() for image, _ in planted.images(30).as_numpy_iterator()
+    }
+    assert drawn == given
 
 
 def test_ends_and_point_of_the_curve_can_be_given():

@@ -411,7 +411,7 @@ def test_the_quickstart_scores_before_and_after(tmp_path):
         "scores.json",
     }
     scores = json.loads((output / "scores.json").read_text())
-    names = ["before", "ANP", "ANP, recovered", "NAD teacher", "NAD"]
+    names = ["before", "after ANP", "recovered", "teacher", "after NAD"]
     assert list(scores) == names
     assert all(name in result.stdout for name in names)
     for method in ("anp", "nad"):

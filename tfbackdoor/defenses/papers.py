@@ -16,7 +16,6 @@ from tfbackdoor.defenses import recovery
 
 _ITERATIONS_PER_EPOCH = 100
 _SMALL_ITERATIONS, _SMALL_RECOVERY = 10, 5
-_RECOVERY_BATCH = 64
 
 
 def by_nad(
@@ -107,6 +106,7 @@ def by_anp(
     neuron_masks: dict | None = None,
     recovery_steps: int = 0,
     recovery_rate: float = 0.01,
+    recovery_batch_size: int = 64,
     synchronised: bool = True,
 ) -> conditions_module.Defended:
     """ANP (Wu & Wang 2021); see `AdversarialNeuronPruning`.
@@ -129,8 +129,10 @@ def by_anp(
         threshold: float in [0, 1], in place of choosing one (0.2 in the
             paper).
         neuron_masks: masks learned before, in place of learning them.
-        recovery_steps: int >= 0, batches of `recover` (none in the paper).
+        recovery_steps: int >= 0, batches of `recover` on all clean images
+            (none in the paper).
         recovery_rate: float > 0, its learning rate at the start.
+        recovery_batch_size: int > 0, images in each of them.
         synchronised: bool, see `AdversarialNeuronPruning`.
     """
     optimise, judge = conditions.hold_out(clean, held_out)
@@ -174,7 +176,8 @@ def by_anp(
         stages["recovered"] = recovery.recover(
             copy,
             classifier,
-            conditions.batches(optimise, _RECOVERY_BATCH, replacement=True),
+            # Nothing is judged any more, so that all clean images may teach.
+            conditions.batches(clean, recovery_batch_size, replacement=True),
             pruned,
             steps=_SMALL_RECOVERY if conditions.small else recovery_steps,
             learning_rate=recovery_rate,
