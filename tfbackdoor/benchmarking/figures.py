@@ -11,6 +11,7 @@ _TITLES = {
 }
 _SPREAD = 0.7
 _PANELS_A_ROW = 4
+_LEGEND_ENTRY = 2.0  # Inches that the longest name takes.
 
 
 def plot_cells(cells: Sequence[dict], path: str | pathlib.Path) -> None:
@@ -148,7 +149,7 @@ def _legend(figure, axis):
         handles,
         labels,
         loc="outside upper center",
-        ncols=min(len(labels), 6),
+        ncols=max(1, int(figure.get_figwidth() / _LEGEND_ENTRY)),
         frameon=False,
         fontsize=9,
     )
