@@ -149,7 +149,6 @@ def _plot(folder, backdoored, poisoning, anp, nad, test):
     import tfbackdoor
 
     masks, threshold = anp.found["masks"], anp.details["threshold"]
-
     images, labels = next(test.batch(_SAMPLES).as_numpy_iterator())
     triggered = poisoning.trigger(images)
     tfbackdoor.plot_samples(images, triggered, labels, folder / "samples.png")

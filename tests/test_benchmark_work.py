@@ -37,21 +37,25 @@ def _run(benchmark, root, plan):
     assert not unfinished
 
 
+def _benchmark(defend, **settings):
+    images = planted.images(60)
+    return tfbackdoor.Benchmark(
+        train=images,
+        test=images,
+        build=planted.classifier,
+        train_attacked=_train,
+        defend_classifier=defend,
+        **settings,
+    )
+
+
 def _first_weight(root, piece):
     path = piece.folder(root) / "classifier.keras"
     return tfbackdoor.load_classifier(path).get_weights()[0].flat[0]
 
 
 def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
-    images = planted.images(60)
-    benchmark = tfbackdoor.Benchmark(
-        train=images,
-        test=images,
-        build=planted.classifier,
-        train_attacked=_train,
-        defend_classifier=tfbackdoor.defend,
-        clean_from=tmp_path,
-    )
+    benchmark = _benchmark(tfbackdoor.defend, clean_from=tmp_path)
     plan = [
         pieces.Piece("none", 0),
         pieces.Piece("trojan", 0),
@@ -72,13 +76,8 @@ def test_a_defence_gets_its_own_settings_beside_the_common_ones(tmp_path):
         given[defence] = settings
         return tfbackdoor.Defended({"after": classifier}, {"chosen": 0.5})
 
-    images = planted.images(60)
-    benchmark = tfbackdoor.Benchmark(
-        train=images,
-        test=images,
-        build=planted.classifier,
-        train_attacked=_train,
-        defend_classifier=defend,
+    benchmark = _benchmark(
+        defend,
         defence_settings={"flip": False},
         settings_of={"anp": {"epsilon": None}},
     )

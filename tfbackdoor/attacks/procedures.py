@@ -202,10 +202,10 @@ def train_input_aware(job):
         masks, precision=settings.precision
     )
     mask_training.compile()
-    mask_epochs = round(_MASK_SHARE * settings.epochs)
+    mask_epochs = settings.shortened(_MASK_SHARE).epochs
     mask_training.fit(
         batches,
-        epochs=min(max(mask_epochs, 1), _MOST_MASK_EPOCHS),
+        epochs=min(mask_epochs, _MOST_MASK_EPOCHS),
         verbose=settings.verbose,
     )
     steps = len(batches) * settings.epochs
