@@ -10,6 +10,7 @@ _TITLES = {
     "attack_success": "attack success, %",
 }
 _SPREAD = 0.7
+_SHARE_STEP = 1.4  # Less than between shares that one compares.
 _PANELS_A_ROW = 4
 _LEGEND_ENTRY = 2.0  # Inches that the longest name takes.
 
@@ -71,13 +72,14 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
     )
     for axis, attack in zip(axes.flat, attacks):
         for index, defence in enumerate(defences, start=1):
+            beside = _SHARE_STEP ** _offset(index - 1, len(defences))
             shown = [
                 cell
                 for cell in scored
                 if (cell["attack"], cell["defence"]) == (attack, defence)
             ]
             shown.sort(key=lambda cell: cell["clean_share"])
-            where = [100 * cell["clean_share"] for cell in shown]
+            where = [100 * cell["clean_share"] * beside for cell in shown]
             _points(
                 axis, where, shown, "attack_success", index, defence, line="-"
             )
@@ -92,6 +94,9 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
         axis.set_title(attack, fontsize=9)
         axis.set_ylim(-4, 104)
         axis.set_xscale("log")
+        axis.set_xlim(
+            100 * shares[0] / _SHARE_STEP, 100 * shares[-1] * _SHARE_STEP
+        )
         axis.set_xticks([100 * share for share in shares])
         axis.set_xticks([], minor=True)
         axis.set_xticklabels([f"{100 * share:g}" for share in shares])
@@ -109,7 +114,7 @@ def _plot_rate(axis, cells, attacks, rate):
     defences = _defences(cells)
     for index, defence in enumerate(defences):
         shown = [cell for cell in cells if cell["defence"] == defence]
-        offset = _SPREAD * ((index + 0.5) / len(defences) - 0.5)
+        offset = _offset(index, len(defences))
         where = [attacks.index(cell["attack"]) + offset for cell in shown]
         _points(axis, where, shown, rate, index, defence or "before")
     for edge in range(1, len(attacks)):
@@ -119,6 +124,11 @@ def _plot_rate(axis, cells, attacks, rate):
     axis.set_xticks(range(len(attacks)), [])
     axis.set_ylabel(_TITLES[rate])
     axis.grid(axis="y", alpha=0.3)
+
+
+def _offset(index, number):
+    """Where the one of so many that lie side by side lies around 0."""
+    return _SPREAD * ((index + 0.5) / number - 0.5)
 
 
 def _points(axis, where, cells, rate, index, label, *, line=""):
