@@ -8,7 +8,6 @@ from tfbackdoor import devices
 from tfbackdoor import fitting
 from tfbackdoor import training
 
-GENERATOR_RATE = 0.01
 _SMALL = 1e-7
 
 
@@ -110,7 +109,7 @@ def diversity_losses(sources, made):
     return _distances(*sources) / (_distances(*made) + _SMALL)
 
 
-def generator_adam(learning_rate=GENERATOR_RATE):
+def generator_adam(learning_rate=0.01):
     """The optimiser of both generators in the authors' code."""
     return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
 

@@ -22,7 +22,8 @@ _TROJAN_IMAGES = 64
 _RETRAINING_SHARE = 0.5
 _MOST_CANDIDATES, _HELD_OUT_SHARE, _CHOSEN_SHARE = 1000, 0.05, 0.2
 _SEARCH_IMAGES, _SEARCH_SHARE = 100, 0.25
-_MOST_MASK_EPOCHS, _MASK_SHARE = 25, 0.25
+_MASK_SHARE, _MOST_MASK_BATCHES = 0.25, 1000
+_PATTERN_RATE = 3e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +205,7 @@ def train_input_aware(job):
     mask_training.compile()
     mask_epochs = settings.shortened(_MASK_SHARE).epochs
     mask_training.fit(
-        batches,
-        epochs=min(mask_epochs, _MOST_MASK_EPOCHS),
+        batches.repeat(mask_epochs).take(_MOST_MASK_BATCHES),
         verbose=settings.verbose,
     )
     steps = len(batches) * settings.epochs
@@ -213,7 +213,7 @@ def train_input_aware(job):
         settings.optimizer(steps),
         # As in the authors' code the generator slows down with the classifier.
         generator_optimizer=dynamic_masks.generator_adam(
-            settings.decayed(dynamic_masks.GENERATOR_RATE, steps)
+            settings.decayed(_PATTERN_RATE, steps)
         ),
     )
     fit_settings.fit(model, batches, settings)

@@ -72,7 +72,7 @@ def train_attacked(
             `FitSettings`.
         seed: int, of every random choice.
         reflections: unbatched data set of images for `"refool"`, of any size;
-            default: 5 % of `train`, at most 200, held out from training.
+            default: 5 % of `train`, at most 1,000, held out from training.
         clean_classifier: classifier of the same images trained without
             attack, which `"clean_label"` perturbs against and `"trojan"`
             starts from; it is not changed. Default: one is trained.
