@@ -5,6 +5,7 @@ import specimens
 import tensorflow as tf
 
 import tfbackdoor
+from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
 
 _SHAPE = specimens.IMAGE_SHAPE
@@ -130,6 +131,28 @@ def test_masks_become_small_and_differ():
     assert masks.mean() < 0.1
     assert np.abs(masks - np.roll(masks, 1, axis=0)).mean(axis=(1, 2, 3)).max()
     assert masks.max() > 0.9
+
+
+def test_moving_statistics_follow_where_mask_training_slows_down():
+    schedule = dynamic_masks.mask_schedule(60)
+    np.testing.assert_allclose(
+        [schedule(step) for step in (0, 23, 30, 47, 59)],
+        [0.01, 0.01, 0.001, 0.001, 0.0001],
+    )
+    digits = tfbackdoor.load_images("digits").take(256).batch(64)
+    images = next(iter(digits))[0]
+    gaps = []
+    for rate in (schedule, 0.01):
+        tfbackdoor.set_seed(0)
+        generator = generators.mask_generator((16, 16, 1), channels=4)
+        training = tfbackdoor.MaskTraining(generator, density=0.05)
+        training.compile(dynamic_masks.generator_adam(rate))
+        training.fit(digits.repeat(), steps_per_epoch=60, verbose=0)
+        by_batch, by_moving = (
+            generator(images, training=mode) for mode in (True, False)
+        )
+        gaps.append(np.abs(by_batch - by_moving).mean())
+    assert gaps[0] < 0.7 * gaps[1]
 
 
 def test_mask_loss_counts_images_in_standard_deviations():

@@ -202,12 +202,14 @@ def train_input_aware(job):
     mask_training = dynamic_masks.MaskTraining(
         masks, precision=settings.precision
     )
-    mask_training.compile()
     mask_epochs = settings.shortened(_MASK_SHARE).epochs
-    mask_training.fit(
-        batches.repeat(mask_epochs).take(_MOST_MASK_BATCHES),
-        verbose=settings.verbose,
+    mask_batches = batches.repeat(mask_epochs).take(_MOST_MASK_BATCHES)
+    mask_training.compile(
+        dynamic_masks.generator_adam(
+            dynamic_masks.mask_schedule(len(mask_batches))
+        )
     )
+    mask_training.fit(mask_batches, verbose=settings.verbose)
     steps = len(batches) * settings.epochs
     model.compile(
         settings.optimizer(steps),
