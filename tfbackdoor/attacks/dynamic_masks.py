@@ -8,6 +8,7 @@ from tfbackdoor import devices
 from tfbackdoor import fitting
 from tfbackdoor import training
 
+_RATE = 0.01
 _SMALL = 1e-7
 
 
@@ -57,7 +58,10 @@ class MaskTraining(fitting.Trainer):
         self.built = True
 
     def compile(self, optimizer=None, **settings):
-        """As Keras' `compile`, with Adam 0.01, betas 0.5 and 0.9."""
+        """As Keras' `compile`, with Adam 0.01, betas 0.5 and 0.9.
+
+        `generator_adam(mask_schedule(steps))` lets statistics settle.
+        """
         settings.setdefault("jit_compile", devices.default_jit_compile())
         super().compile(optimizer or generator_adam(), **settings)
 
@@ -110,20 +114,20 @@ def diversity_losses(sources, made):
 
 
 def mask_schedule(
-    steps: int, learning_rate: float = 0.01
+    steps: int,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate, a tenth of it after 40 % of the steps and after 80 %.
+    """0.01, a tenth of it after 40 % of the steps and again after 80 %.
 
     As after 10 and 20 of 25 epochs in the authors' code. Without it the moving
     statistics lag behind, and some masks are empty when they are used.
     """
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [round(0.4 * steps), round(0.8 * steps)],
-        [learning_rate, learning_rate / 10, learning_rate / 100],
+        [_RATE, _RATE / 10, _RATE / 100],
     )
 
 
-def generator_adam(learning_rate=0.01):
+def generator_adam(learning_rate=_RATE):
     """The optimiser of both generators in the authors' code."""
     return keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.9)
 
