@@ -146,6 +146,25 @@ def test_every_defence_gives_a_plain_copy(defence):
     assert list(outcome.stages) == names[defence]
 
 
+def test_nad_chooses_its_learning_rate_where_none_is_given():
+    classifier = specimens.build("functional")
+    clean = tfbackdoor.from_arrays(*specimens.batch(40))
+    settings = {"padding": 1, "small": True, "verbose": 0, "batch_size": 8}
+    chosen = tfbackdoor.defend(
+        "nad", classifier, clean, learning_rate=None, **settings
+    )
+    rate = chosen.details["learning_rate"]
+    assert rate in chosen.details["held_out_accuracy"]
+    given = tfbackdoor.defend(
+        "nad", classifier, clean, learning_rate=rate, **settings
+    )
+    # What was held out to choose by is learned from in the end.
+    for ours, theirs in zip(
+        chosen.classifier.get_weights(), given.classifier.get_weights()
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_choices_see_only_held_out_clean_images():
     kept = conditions.Conditions(seed=3)
     numbers = tf.data.Dataset.range(50).map(lambda i: (i, i))

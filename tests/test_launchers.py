@@ -99,7 +99,11 @@ def test_train_leaves_one_folder_for_each_attack(tmp_path, flags, files):
             ["--noflip", "--recovery_steps=5"],
             {"curve.png", "curves.json", "masks.png", "neuron_masks.npz"},
         ),
-        ("nad", ["--noflip"], {"attention.png", "teacher.keras"}),
+        (
+            "nad",
+            ["--noflip", "--choose_learning_rate"],
+            {"attention.png", "teacher.keras"},
+        ),
     ],
 )
 def test_defences_write_a_purified_classifier(

@@ -57,6 +57,7 @@ from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.recipes import DEFENCES
+from tfbackdoor.defenses.rate_search import choose_learning_rate
 from tfbackdoor.defenses.recipes import check_defence
 from tfbackdoor.defenses.recipes import defend
 from tfbackdoor.defenses.recovery import recover
@@ -111,6 +112,7 @@ from tfbackdoor.scanning import Scan
 from tfbackdoor.scanning import scan
 from tfbackdoor.training import ClassifierTraining
 from tfbackdoor.training import StopOnNaN
+from tfbackdoor.training import TrainingDivergedError
 from tfbackdoor.value_range import ValueRange
 from tfbackdoor.value_range import find_value_range
 
@@ -148,6 +150,7 @@ __all__ = [
     "Scores",
     "StopOnNaN",
     "Stopped",
+    "TrainingDivergedError",
     "Trigger",
     "TriggerInversion",
     "ValueRange",
@@ -161,6 +164,7 @@ __all__ = [
     "check_images",
     "choose_augmentation",
     "choose_epsilon",
+    "choose_learning_rate",
     "choose_point",
     "choose_reflections",
     "choose_threshold",

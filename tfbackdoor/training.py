@@ -157,13 +157,17 @@ def log_losses(model: keras.Model, **losses) -> None:
             metric.update_state(losses[metric.name] * replicas)
 
 
+class TrainingDivergedError(ValueError):
+    """The loss of a training is no longer finite."""
+
+
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with a ValueError when the loss is no longer finite."""
+    """Ends training by `TrainingDivergedError` when the loss is not finite."""
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise ValueError(
+            raise TrainingDivergedError(
                 "The loss must stay finite; lower the learning rate or check "
                 f"that the images lie in [0, 1]. Received: loss={loss} at "
                 f"batch {batch}"

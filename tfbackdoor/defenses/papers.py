@@ -5,13 +5,16 @@ import math
 import keras
 
 from tfbackdoor import calibration
+from tfbackdoor import evaluation
 from tfbackdoor import optimizers
 from tfbackdoor import training
 from tfbackdoor.defenses import anp as anp_module
+from tfbackdoor.defenses import baselines
 from tfbackdoor.defenses import conditions as conditions_module
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import nad as nad_module
 from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import rate_search
 from tfbackdoor.defenses import recovery
 
 _ITERATIONS_PER_EPOCH = 100
@@ -30,7 +33,8 @@ def by_nad(
     teacher_epochs: int = 10,
     epochs: int = 10,
     batch_size: int = 64,
-    learning_rate: float = 0.1,
+    learning_rate: float | None = 0.1,
+    held_out: float = 0.2,
     decay_factor: float = 0.1,
     decay_every: int = 2,
     weight_decay: float = 1e-4,
@@ -51,7 +55,10 @@ def by_nad(
         teacher_epochs: int > 0, of fine-tuning a teacher (5 to 10).
         epochs: int > 0, of distillation (10).
         batch_size: int > 0 (64).
-        learning_rate: float > 0 at the start (0.1).
+        learning_rate: float > 0 at the start (0.1), or None: the highest at
+            which the student stays as accurate as its teacher, see
+            `choose_learning_rate`; then all is distilled once more at it.
+        held_out: float in (0, 1), share of the clean images that judges rates.
         decay_factor: float in (0, 1], what multiplies it (0.1) ...
         decay_every: int > 0, ... after so many epochs (2).
         weight_decay: float >= 0 (1e-4).
@@ -59,32 +66,64 @@ def by_nad(
         cutout_length: int > 0, their side in pixels (9).
         synchronised: bool, see `NeuralAttentionDistillation`.
     """
-    nad = nad_module.NeuralAttentionDistillation(
-        fine_tuning.copy_classifier(classifier),
-        teacher,
-        taps=taps,
-        betas=betas,
-        power=power,
-        teacher_epochs=conditions.epochs(teacher_epochs),
-        synchronised=synchronised,
-        precision=conditions.precision,
-    )
-    nad.compile(fine_tuning.paper_optimizer(learning_rate, weight_decay))
-    nad.fit(
-        conditions.batches(
-            clean,
-            batch_size,
-            cutout_holes=cutout_holes,
-            cutout_length=cutout_length,
-        ),
-        epochs=conditions.epochs(epochs),
-        decay_factor=decay_factor,
-        decay_every=decay_every,
-        callbacks=[training.StopOnNaN()],
-        verbose=conditions.verbose,
-    )
+    decay = {"decay_factor": decay_factor, "decay_every": decay_every}
+    cutout = {"cutout_holes": cutout_holes, "cutout_length": cutout_length}
+
+    def teacher_on(images):
+        if teacher is not None:
+            return teacher
+        return baselines.by_fine_tuning(
+            classifier,
+            images,
+            conditions,
+            epochs=teacher_epochs,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            **decay,
+            **cutout,
+        ).classifier
+
+    def distil(images, tutor, rate):
+        nad = nad_module.NeuralAttentionDistillation(
+            fine_tuning.copy_classifier(classifier),
+            tutor,
+            taps=taps,
+            betas=betas,
+            power=power,
+            synchronised=synchronised,
+            precision=conditions.precision,
+        )
+        nad.compile(fine_tuning.paper_optimizer(rate, weight_decay))
+        nad.fit(
+            conditions.batches(images, batch_size, **cutout),
+            epochs=conditions.epochs(epochs),
+            callbacks=[training.StopOnNaN()],
+            verbose=conditions.verbose,
+            **decay,
+        )
+        return nad
+
+    chosen = {}
+    if learning_rate is None:
+        learning_rate, tried = _choose_rate(
+            teacher_on, distil, *conditions.hold_out(clean, held_out)
+        )
+        chosen = {"learning_rate": learning_rate, "held_out_accuracy": tried}
+    nad = distil(clean, teacher_on(clean), learning_rate)
     return conditions_module.Defended(
-        {"teacher": nad.teacher, "after NAD": nad.student}, {"taps": nad.taps}
+        {"teacher": nad.teacher, "after NAD": nad.student},
+        {"taps": nad.taps, **chosen},
+    )
+
+
+def _choose_rate(teacher_on, distil, optimise, judge):
+    """The learning rate for NAD, and the held-out accuracy at each tried."""
+    tutor = teacher_on(optimise)
+    return rate_search.choose_learning_rate(
+        lambda rate: evaluation.evaluate(
+            distil(optimise, tutor, rate).student, judge
+        ),
+        evaluation.evaluate(tutor, judge),
     )
 
 
