@@ -56,8 +56,8 @@ from tfbackdoor.defenses.pruning import choose_threshold
 from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
-from tfbackdoor.defenses.recipes import DEFENCES
 from tfbackdoor.defenses.rate_search import choose_learning_rate
+from tfbackdoor.defenses.recipes import DEFENCES
 from tfbackdoor.defenses.recipes import check_defence
 from tfbackdoor.defenses.recipes import defend
 from tfbackdoor.defenses.recovery import recover
