@@ -75,8 +75,8 @@ from tfbackdoor.figures import plot_gap
 from tfbackdoor.figures import plot_masks
 from tfbackdoor.figures import plot_samples
 from tfbackdoor.gathering import error_shares
-from tfbackdoor.inversion import InvertedTriggers
 from tfbackdoor.inversion import TriggerInversion
+from tfbackdoor.inverted_triggers import InvertedTriggers
 from tfbackdoor.layers import FusedBatchNormalization
 from tfbackdoor.layers import NeuronMask
 from tfbackdoor.loading import load_classifier

@@ -1,6 +1,5 @@
 """Trigger inversion: the smallest patch that turns all images to a class."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,7 +11,9 @@ from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import devices
 from tfbackdoor import fitting
+from tfbackdoor import inverted_triggers
 from tfbackdoor import training
+from tfbackdoor.attacks import generators
 
 _WANTED_SUCCESS = 0.95
 _PENALTY_STEP = 0.1
@@ -20,39 +21,6 @@ _MASK_START = -2.0
 _LEAST_SHARE = 1e-3
 _BLOB_HEIGHT = 2.0
 _BLOB_RADIUS = 0.1
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class InvertedTriggers:
-    """Triggers found from clean images: `images * (1 - mask) + mask * pattern`.
-
-    Args:
-        targets: `(triggers,)` integers, the class each of them calls.
-        masks: float array `(triggers, height, width, 1)` in [0, 1].
-        patterns: float array `(triggers, height, width, channels)` in [0, 1].
-        success: `(triggers,)` floats in [0, 1], the share of images of other
-            classes that each turned to its target at the end.
-    """
-
-    targets: np.ndarray
-    masks: np.ndarray
-    patterns: np.ndarray
-    success: np.ndarray
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """`(triggers,)` floats, the pixels that each replaces: sum of mask."""
-        return self.masks.sum(axis=(1, 2, 3))
-
-    def of(self, targets) -> "InvertedTriggers":
-        """Those that call one of `targets`."""
-        kept = np.isin(self.targets, targets)
-        return InvertedTriggers(
-            self.targets[kept],
-            self.masks[kept],
-            self.patterns[kept],
-            self.success[kept],
-        )
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
@@ -161,7 +129,7 @@ class TriggerInversion(fitting.Trainer):
             aggregation="mean",
         )
 
-    def start_from(self, triggers: InvertedTriggers) -> None:
+    def start_from(self, triggers: inverted_triggers.InvertedTriggers) -> None:
         """Puts triggers in place of the first ones, for the same targets."""
         count = len(triggers.targets)
         if triggers.targets.tolist() != self.targets[:count]:
@@ -195,7 +163,9 @@ class TriggerInversion(fitting.Trainer):
 
     def _stamped_scores(self, inputs, masks, patterns):
         """Log-probabilities `(triggers, batch, classes)`."""
-        stamped = _stamp(inputs[None], masks[:, None], patterns[:, None])
+        stamped = generators.blend(
+            inputs[None], patterns[:, None], masks[:, None]
+        )
         scores, _ = self._view(
             keras.ops.reshape(stamped, (-1, *inputs.shape[1:])), training=False
         )
@@ -226,7 +196,7 @@ class TriggerInversion(fitting.Trainer):
             dtype=tf.int32,
         )
         masks, patterns = tf.gather(masks, drawn), tf.gather(patterns, drawn)
-        return _stamp(images, masks, patterns)
+        return generators.blend(images, patterns, masks)
 
     def train_step(self, data):
         images, labels, *_ = data
@@ -266,12 +236,12 @@ class TriggerInversion(fitting.Trainer):
             self.penalties * tf.exp(_PENALTY_STEP * direction)
         )
 
-    def triggers(self) -> InvertedTriggers:
+    def triggers(self) -> inverted_triggers.InvertedTriggers:
         """The triggers as they are now."""
         masks, patterns = map(
             keras.ops.convert_to_numpy, self.masks_and_patterns()
         )
-        return InvertedTriggers(
+        return inverted_triggers.InvertedTriggers(
             np.array(self.targets),
             masks,
             patterns,
@@ -309,10 +279,6 @@ def _blobs(rng, count, height, width):
 def _logits(shares):
     shares = np.clip(shares, _LEAST_SHARE, 1.0 - _LEAST_SHARE)
     return np.log(shares) - np.log1p(-shares)
-
-
-def _stamp(images, masks, patterns):
-    return images * (1.0 - masks) + masks * patterns
 
 
 def _over_replicas(values):

@@ -11,6 +11,7 @@ from tfbackdoor import calibration
 from tfbackdoor import classifiers
 from tfbackdoor import gathering
 from tfbackdoor import inversion
+from tfbackdoor import inverted_triggers
 from tfbackdoor import rates
 from tfbackdoor import sampling
 
@@ -46,7 +47,7 @@ class Scan:
     """
 
     anomalies: np.ndarray
-    triggers: inversion.InvertedTriggers
+    triggers: inverted_triggers.InvertedTriggers
     error_shares: np.ndarray
     epsilon: float
 

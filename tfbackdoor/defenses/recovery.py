@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import inversion as inversion_module
+from tfbackdoor import inverted_triggers
 from tfbackdoor import optimizers
 from tfbackdoor import training
 from tfbackdoor.defenses import attention
@@ -24,7 +25,7 @@ def recover(
     clean: tf.data.Dataset,
     pruned: dict[str, np.ndarray],
     *,
-    triggers: inversion_module.InvertedTriggers | None = None,
+    triggers: inverted_triggers.InvertedTriggers | None = None,
     max_share: float = 0.03,
     max_opacity: float = 0.0,
     match_features: bool = False,
