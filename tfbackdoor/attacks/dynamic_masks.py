@@ -16,11 +16,13 @@ _SMALL = 1e-7
 class MaskTraining(fitting.Trainer):
     """Trains a mask generator to draw small masks that differ.
 
-    `L = size_weight * mean(max(0, m(x) - density)) + |x - x'| / |m(x) - m(x')|`
+    `L = size_weight * max(0, mean(m(x)) - density) + |x - x'| / |m(x) - m(x')|`
     with another image x' of the batch and root-mean-square distances, those of
     images in standard deviations of each channel (Nguyen & Tran 2020, section
-    4.4; the authors' code normalises its images). `fit` changes the generator
-    in place; labels are not used.
+    4.4; the authors' code normalises its images). The mean is over the pixels
+    of an image: the authors' code takes it last, so that a mask of 0 and 1
+    has hardly anything free of charge and some images get one of 7 pixels.
+    `fit` changes the generator in place; labels are not used.
 
     Args:
         generator: Keras model from images to masks, see `mask_generator`.
@@ -75,7 +77,8 @@ class MaskTraining(fitting.Trainer):
         standardised = images / (tf.math.reduce_std(images, [0, 1, 2]) + _SMALL)
         with tf.GradientTape() as tape:
             masks, updates = self._view(images, training=True)
-            excess = tf.reduce_mean(tf.nn.relu(masks - self.density))
+            covered = tf.reduce_mean(masks, axis=[1, 2, 3])
+            excess = tf.reduce_mean(tf.nn.relu(covered - self.density))
             ratios = diversity_losses(
                 (standardised, next_in_batch(standardised)),
                 (masks, next_in_batch(masks)),
