@@ -27,8 +27,8 @@ flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
 flags.DEFINE_bool(
     "choose_learning_rate",
     False,
-    "Takes the highest --learning_rate whose student is as accurate as its "
-    "teacher on clean images held out; several distillations.",
+    "In place of --learning_rate takes the highest whose student is as "
+    "accurate as its teacher on held-out clean images; several distillations.",
 )
 flags.DEFINE_float(
     "held_out", 0.2, "Share of the clean images that judges then.", 0.01, 0.9

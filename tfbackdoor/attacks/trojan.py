@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfbackdoor import classifiers
 from tfbackdoor import compute_view
 from tfbackdoor import structure
+from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import triggers
 
 _SIDE, _MARGIN = 3, 4
@@ -78,7 +79,7 @@ def make_trojan_trigger(
     pattern = tf.convert_to_tensor(start)
 
     def mean_features(pattern):
-        return features(images * (1.0 - mask) + pattern * mask)
+        return features(generators.blend(images, pattern, mask))
 
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(pattern)
