@@ -30,8 +30,11 @@ flags.DEFINE_bool(
     "In place of --learning_rate takes the highest whose student is as "
     "accurate as its teacher on held-out clean images; several distillations.",
 )
-flags.DEFINE_float(
-    "held_out", 0.2, "Share of the clean images that judges then.", 0.01, 0.9
+flags.DEFINE_integer(
+    "folds",
+    2,
+    "Parts of the clean images, each judged by what the others taught.",
+    2,
 )
 flags.DEFINE_float("decay_factor", 0.1, "What multiplies it ...", 0.0, 1.0)
 flags.DEFINE_integer("decay_every", 2, "... after so many epochs (2).", 1)
@@ -58,7 +61,7 @@ _SETTINGS = (
     "teacher_epochs",
     "epochs",
     "batch_size",
-    "held_out",
+    "folds",
     "decay_factor",
     "decay_every",
     "weight_decay",

@@ -177,6 +177,20 @@ def test_choices_see_only_held_out_clean_images():
             kept.hold_out(numbers, share)
 
 
+def test_folds_judge_every_image_once_by_what_the_others_teach():
+    numbers = tf.data.Dataset.range(10).map(lambda i: (i, i))
+    folds = conditions.Conditions(seed=3).folds(numbers, 3)
+    judged = []
+    for optimise, judge in folds:
+        optimise, judge = ([int(i) for i, _ in x] for x in (optimise, judge))
+        assert sorted(optimise + judge) == list(range(10))
+        judged += judge
+    assert sorted(judged) == list(range(10))
+    for count in (1, 11):
+        with pytest.raises(ValueError, match=f"folds={count} of 10 clean"):
+            conditions.Conditions().folds(numbers, count)
+
+
 def test_recovery_after_anp_sees_all_clean_images(monkeypatch):
     batches = []
 

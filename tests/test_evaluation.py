@@ -5,6 +5,7 @@ import specimens
 import tensorflow as tf
 
 import tfbackdoor
+from tfbackdoor import rates
 from tfbackdoor.attacks import triggers
 
 SHAPE = (8, 8, 1)
@@ -164,6 +165,17 @@ def test_accuracy_loss_is_counted_image_by_image():
     assert (loss.lost, loss.won, loss.total) == (7, 1, 98)
     assert loss.value == pytest.approx(6 / 98)
     assert loss.interval == pytest.approx((-0.00085, 0.12085), abs=1e-5)
+
+
+def test_pooled_scores_are_those_of_all_images():
+    scores = rates.pool(
+        [
+            tfbackdoor.evaluate(_classifier(), _images(digits, labels))
+            for digits, labels in (([0, 1], [0, 2]), ([2], [2]))
+        ]
+    )
+    assert scores.clean_accuracy == rates.Rate(2, 3)
+    np.testing.assert_array_equal(scores.correct, [True, False, True])
 
 
 def test_scores_say_which_images_were_answered_right():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -107,6 +108,18 @@ class Scores:
             name: None if rate is None else rate.to_json()
             for name, rate in self.rates.items()
         }
+
+
+def pool(parts: Sequence[Scores]) -> Scores:
+    """The clean accuracy over the images of all parts, in their order."""
+    accuracies = [part.clean_accuracy for part in parts]
+    return Scores(
+        Rate(
+            sum(rate.successes for rate in accuracies),
+            sum(rate.total for rate in accuracies),
+        ),
+        correct=np.concatenate([part.correct for part in parts]),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import augmentation
@@ -63,6 +64,29 @@ class Conditions:
             clean, [total - count, count], seed=self.seed
         )
         return optimise, judge
+
+    def folds(
+        self, clean: tf.data.Dataset, count: int
+    ) -> list[tuple[tf.data.Dataset, tf.data.Dataset]]:
+        """For each of `count` equal parts the other parts, and it to judge.
+
+        Raises:
+            ValueError: where a part would be empty, or there are no others.
+        """
+        total = sampling.cardinality(clean)
+        if not 2 <= count <= total:
+            raise ValueError(
+                "`folds` must be at least 2 and at most the number of clean "
+                f"images. Received: folds={count} of {total} clean images"
+            )
+        order = np.random.default_rng(self.seed).permutation(total)
+        return [
+            (
+                sampling.select(clean, np.setdiff1d(order, part)),
+                sampling.select(clean, part),
+            )
+            for part in np.array_split(order, count)
+        ]
 
     def reseeded(self, seed: int) -> "Conditions":
         """The same with other draws."""

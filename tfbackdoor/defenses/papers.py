@@ -7,6 +7,7 @@ import keras
 from tfbackdoor import calibration
 from tfbackdoor import evaluation
 from tfbackdoor import optimizers
+from tfbackdoor import rates
 from tfbackdoor import training
 from tfbackdoor.defenses import anp as anp_module
 from tfbackdoor.defenses import baselines
@@ -34,7 +35,7 @@ def by_nad(
     epochs: int = 10,
     batch_size: int = 64,
     learning_rate: float | None = 0.1,
-    held_out: float = 0.2,
+    folds: int = 2,
     decay_factor: float = 0.1,
     decay_every: int = 2,
     weight_decay: float = 1e-4,
@@ -58,7 +59,8 @@ def by_nad(
         learning_rate: float > 0 at the start (0.1), or None: the highest at
             which the student stays as accurate as its teacher, see
             `choose_learning_rate`; then all is distilled once more at it.
-        held_out: float in (0, 1), share of the clean images that judges rates.
+        folds: int >= 2, parts of the clean images: rates are judged on each
+            part by what the others teach, so on all images.
         decay_factor: float in (0, 1], what multiplies it (0.1) ...
         decay_every: int > 0, ... after so many epochs (2).
         weight_decay: float >= 0 (1e-4).
@@ -106,7 +108,7 @@ def by_nad(
     chosen = {}
     if learning_rate is None:
         learning_rate, tried = _choose_rate(
-            teacher_on, distil, *conditions.hold_out(clean, held_out)
+            teacher_on, distil, conditions.folds(clean, folds)
         )
         chosen = {"learning_rate": learning_rate, "held_out_accuracy": tried}
     nad = distil(clean, teacher_on(clean), learning_rate)
@@ -116,15 +118,27 @@ def by_nad(
     )
 
 
-def _choose_rate(teacher_on, distil, optimise, judge):
+def _choose_rate(teacher_on, distil, folds):
     """The learning rate for NAD, and the held-out accuracy at each tried."""
-    tutor = teacher_on(optimise)
-    return rate_search.choose_learning_rate(
-        lambda rate: evaluation.evaluate(
-            distil(optimise, tutor, rate).student, judge
-        ),
-        evaluation.evaluate(tutor, judge),
-    )
+    tutors = [teacher_on(optimise) for optimise, _ in folds]
+
+    def scores_of(classifiers):
+        return rates.pool(
+            [
+                evaluation.evaluate(classifier, judge)
+                for classifier, (_, judge) in zip(classifiers, folds)
+            ]
+        )
+
+    def scores_at(rate):
+        return scores_of(
+            [
+                distil(optimise, tutor, rate).student
+                for tutor, (optimise, _) in zip(tutors, folds)
+            ]
+        )
+
+    return rate_search.choose_learning_rate(scores_at, scores_of(tutors))
 
 
 def by_anp(
