@@ -155,6 +155,7 @@ def test_nad_chooses_its_learning_rate_where_none_is_given():
     )
     rate = chosen.details["learning_rate"]
     assert rate in chosen.details["held_out_accuracy"]
+    assert 0.0 <= chosen.details["teachers_held_out_accuracy"] <= 1.0
     given = tfbackdoor.defend(
         "nad", classifier, clean, learning_rate=rate, **settings
     )

@@ -107,10 +107,10 @@ def by_nad(
 
     chosen = {}
     if learning_rate is None:
-        learning_rate, tried = _choose_rate(
+        chosen = _choose_rate(
             teacher_on, distil, conditions.folds(clean, folds)
         )
-        chosen = {"learning_rate": learning_rate, "held_out_accuracy": tried}
+        learning_rate = chosen["learning_rate"]
     nad = distil(clean, teacher_on(clean), learning_rate)
     return conditions_module.Defended(
         {"teacher": nad.teacher, "after NAD": nad.student},
@@ -119,7 +119,7 @@ def by_nad(
 
 
 def _choose_rate(teacher_on, distil, folds):
-    """The learning rate for NAD, and the held-out accuracy at each tried."""
+    """The learning rate for NAD, with the held-out accuracies behind it."""
     tutors = [teacher_on(optimise) for optimise, _ in folds]
 
     def scores_of(classifiers):
@@ -138,7 +138,13 @@ def _choose_rate(teacher_on, distil, folds):
             ]
         )
 
-    return rate_search.choose_learning_rate(scores_at, scores_of(tutors))
+    teacher = scores_of(tutors)
+    rate, tried = rate_search.choose_learning_rate(scores_at, teacher)
+    return {
+        "learning_rate": rate,
+        "held_out_accuracy": tried,
+        "teachers_held_out_accuracy": teacher.clean_accuracy.value,
+    }
 
 
 def by_anp(

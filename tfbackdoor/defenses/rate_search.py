@@ -8,6 +8,7 @@ from tfbackdoor import training
 
 _PAPERS_RATE = 0.1
 _LOWEST, _HIGHEST = _PAPERS_RATE / 16, _PAPERS_RATE * 8
+_Z_5 = 1.6448536269514722
 
 
 def choose_learning_rate(
@@ -17,10 +18,9 @@ def choose_learning_rate(
 
     Distillation at a higher rate unlearns more of a backdoor and costs more
     accuracy. This goes up from the 0.1 of NAD's paper by factors of 2 as long
-    as the rate is borne, or down until it is. It is borne where the student
-    answers at most one standard deviation more images wrong than its teacher:
-    the root of the number of images that just one of them answers right
-    (McNemar 1947).
+    as the rate is borne, or down until it is. It is borne where the student is
+    not significantly worse than its teacher: McNemar's test (1947) of the
+    images that just one of them answers right, one-sided, at 5 %.
 
     Args:
         scores_at: function from a learning rate to the held-out scores of a
@@ -43,7 +43,7 @@ def choose_learning_rate(
             return False
         tried[rate] = scores.clean_accuracy.value
         loss = rates.accuracy_loss(teacher, scores)
-        return loss.lost - loss.won <= math.sqrt(loss.lost + loss.won)
+        return loss.lost - loss.won <= _Z_5 * math.sqrt(loss.lost + loss.won)
 
     rate = _PAPERS_RATE
     while not is_borne(rate) and rate > _LOWEST:
