@@ -112,14 +112,8 @@ class Scores:
 
 def pool(parts: Sequence[Scores]) -> Scores:
     """The clean accuracy over the images of all parts, in their order."""
-    accuracies = [part.clean_accuracy for part in parts]
-    return Scores(
-        Rate(
-            sum(rate.successes for rate in accuracies),
-            sum(rate.total for rate in accuracies),
-        ),
-        correct=np.concatenate([part.correct for part in parts]),
-    )
+    correct = np.concatenate([part.correct for part in parts])
+    return Scores(Rate(int(correct.sum()), len(correct)), correct=correct)
 
 
 @dataclasses.dataclass(frozen=True)
