@@ -92,6 +92,7 @@ def job(folder):
             benchmark.attack,
             benchmark.defend,
             settings=_settings(benchmark, precision),
+            checkpoint_seconds=FLAGS.checkpoint_seconds,
         )
     print((folder / "results.md").read_text())
     if unfinished:

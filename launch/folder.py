@@ -67,6 +67,25 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
     print(f"Everything is in {output}")
 
 
+@contextlib.contextmanager
+def shared_folder(output: pathlib.Path, *_):
+    """Yields `output` as it is."""
+    yield output
+    print(f"Everything is in {output}")
+
+
+@contextlib.contextmanager
+def ended_by_sigterm():
+    """A context that SIGTERM ends by `Stopped`; a fit saves first."""
+    from tfbackdoor import checkpoints
+
+    signal.signal(signal.SIGTERM, lambda *_: checkpoints.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def has_checkpoints(output: pathlib.Path) -> bool:
     """Whether there is a run to resume."""
     return any(_partial(output).glob("checkpoints/[!.]*.npz"))
@@ -105,27 +124,15 @@ def _whole_folder(output, launcher, launcher_flags):
     folder.rename(output)
 
 
-@contextlib.contextmanager
 def _resumable(partial):
-    """Checkpoints where there is an `--output`; SIGTERM saves and ends."""
+    """A context with checkpoints where there is an `--output`."""
     from tfbackdoor import checkpoints
 
-    def stop(*_):
-        raise checkpoints.Stopped
-
-    with contextlib.ExitStack() as stack:
-        if FLAGS.output:
-            job = stack.enter_context(
-                checkpoints.resumable(
-                    partial / "checkpoints", seconds=FLAGS.checkpoint_seconds
-                )
-            )
-            stop = job.stop
-        signal.signal(signal.SIGTERM, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not FLAGS.output:
+        return contextlib.nullcontext()
+    return checkpoints.resumable(
+        partial / "checkpoints", seconds=FLAGS.checkpoint_seconds
+    )
 
 
 def _check_unused(output):

@@ -1,6 +1,5 @@
 """What every launcher does around its job: flags, quiet, folder, errors."""
 
-import contextlib
 import datetime
 import os
 import pathlib
@@ -77,9 +76,12 @@ def run(job, name: str, *, shared: bool = False) -> None:
         from tfbackdoor import checkpoints
 
         output = _output(name)
-        make_folder = _own_folder if shared else folder.run_folder
+        make_folder = folder.shared_folder if shared else folder.run_folder
         try:
-            with make_folder(output, name, _launcher_flags()) as made:
+            with (
+                make_folder(output, name, _launcher_flags()) as made,
+                folder.ended_by_sigterm(),
+            ):
                 job(made)
         except KeyboardInterrupt:
             _fail_interrupted(output, "Interrupted", 130, shared)
@@ -125,12 +127,6 @@ def _fail_interrupted(output, how, status, shared):
     elif folder.has_checkpoints(output):
         kept = "the same command goes on from the last checkpoint."
     _fail(f"{how}; {kept}", status)
-
-
-@contextlib.contextmanager
-def _own_folder(output, *_):
-    yield output
-    print(f"Everything is in {output}")
 
 
 def _output(name):

@@ -3,13 +3,43 @@
 import json
 import random
 
+import keras
 import numpy as np
 import planted
+import pytest
 
 import tfbackdoor
 from tfbackdoor.benchmarking import pieces
 
+_BADNETS = pieces.Piece("badnets", 0)
+_ANP = pieces.Piece("badnets", 0, "anp", 0.1)
 _draws = {}
+
+
+class _Killed(BaseException):
+    """As a signal would end a run."""
+
+
+class _KillIn(keras.callbacks.Callback):
+    """Ends a fit before that epoch, or never; notes the epochs begun."""
+
+    def __init__(self, epoch, begun):
+        super().__init__()
+        self.epoch = epoch
+        self.begun = begun
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise _Killed
+        self.begun.append(epoch)
+
+
+def _fit(classifier, images, callback, *, seed=0):
+    trainer = tfbackdoor.ClassifierTraining(classifier)
+    trainer.compile(tfbackdoor.CoupledSGD(0.05))
+    batches = tfbackdoor.training_batches(images, 20, seed=seed)
+    trainer.fit(batches, epochs=3, verbose=0, callbacks=[callback])
+    return classifier
 
 
 def _train(attack, build, train, *, seed, clean_classifier):
@@ -25,7 +55,7 @@ def _train(attack, build, train, *, seed, clean_classifier):
     return classifier, None
 
 
-def _run(benchmark, root, plan):
+def _run(benchmark, root, plan, **settings):
     unfinished = tfbackdoor.run_grid(
         root,
         plan,
@@ -33,17 +63,18 @@ def _run(benchmark, root, plan):
         benchmark.defend,
         settings={},
         say=lambda line: None,
+        **settings,
     )
     assert not unfinished
 
 
-def _benchmark(defend, **settings):
+def _benchmark(defend, train=_train, **settings):
     images = planted.images(60)
     return tfbackdoor.Benchmark(
         train=images,
         test=images,
         build=planted.classifier,
-        train_attacked=_train,
+        train_attacked=train,
         defend_classifier=defend,
         **settings,
     )
@@ -91,3 +122,107 @@ def test_a_defence_gets_its_own_settings_beside_the_common_ones(tmp_path):
     }
     details = plan[1].folder(tmp_path) / "details.json"
     assert json.loads(details.read_text()) == {"chosen": 0.5}
+
+
+def _training(callback):
+    """A `train_attacked` that fits, a clean classifier first if none is given.
+
+    The callback watches the last fit.
+    """
+
+    def train(attack, build, train, *, seed, clean_classifier):
+        if clean_classifier is None:
+            _fit(planted.classifier(), train, keras.callbacks.Callback())
+        return _fit(planted.classifier(), train, callback), None
+
+    return train
+
+
+def _kill(epoch, root, plan, **settings):
+    train = _training(_KillIn(epoch, []))
+    benchmark = _benchmark(tfbackdoor.defend, train, **settings)
+    with pytest.raises(_Killed):
+        _run(benchmark, root, plan, checkpoint_seconds=0.0)
+
+
+def _go_on(root, plan, **settings):
+    """The epochs that the last fit of the attack began."""
+    begun = []
+    train = _training(_KillIn(None, begun))
+    _run(_benchmark(tfbackdoor.defend, train, **settings), root, plan)
+    return begun
+
+
+def test_a_fit_that_a_kill_ended_goes_on(tmp_path):
+    _kill(2, tmp_path / "killed", [_BADNETS])
+    assert _go_on(tmp_path / "killed", [_BADNETS]) == [2]
+    assert _go_on(tmp_path / "whole", [_BADNETS]) == [0, 1, 2]
+    np.testing.assert_allclose(
+        *(
+            tfbackdoor.load_classifier(
+                _BADNETS.folder(tmp_path / name) / "classifier.keras"
+            ).get_weights()[0]
+            for name in ("killed", "whole")
+        ),
+        atol=1e-6,
+    )
+    folder = _BADNETS.folder(tmp_path / "killed").parent
+    assert not list(folder.glob(".*checkpoints"))
+
+
+def test_an_attack_begun_without_a_clean_classifier_begins_anew_with_it(
+    tmp_path,
+):
+    _kill(1, tmp_path, [_BADNETS], clean_from=tmp_path)
+    none = pieces.Piece("none", 0)
+    _run(_benchmark(tfbackdoor.defend), tmp_path, [none])
+    begun = _go_on(tmp_path, [_BADNETS], clean_from=tmp_path)
+    assert begun == [0, 1, 2]
+
+
+def _defending(callback, error=None):
+    def defend(defence, classifier, clean, *, seed):
+        purified = _fit(classifier, clean, callback)
+        if error:
+            raise error
+        return tfbackdoor.Defended({"after": purified})
+
+    return defend
+
+
+def _defend(root, defend, **settings):
+    return tfbackdoor.run_grid(
+        root,
+        [_BADNETS, _ANP],
+        _benchmark(defend).attack,
+        _benchmark(defend).defend,
+        settings={},
+        say=lambda line: None,
+        **settings,
+    )
+
+
+def test_a_defence_takes_nothing_up_from_another_classifier(tmp_path):
+    with pytest.raises(_Killed):
+        _defend(tmp_path, _defending(_KillIn(1, [])), checkpoint_seconds=0.0)
+    _BADNETS.folder(tmp_path).rename(tmp_path / "aside")
+    begun = []
+    assert not _defend(tmp_path, _defending(_KillIn(None, begun)))
+    assert begun == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "begun_again"),
+    [(ValueError("expected"), [0, 1, 2]), (OSError("disk full"), [])],
+)
+def test_what_failed_goes_on_where_the_machine_was_at_fault(
+    tmp_path, error, begun_again
+):
+    callback = _KillIn(None, [])
+    failed = _defend(
+        tmp_path, _defending(callback, error), checkpoint_seconds=0.0
+    )
+    assert list(failed) == [_ANP]
+    begun = []
+    assert not _defend(tmp_path, _defending(_KillIn(None, begun)))
+    assert begun == begun_again

@@ -14,9 +14,9 @@ import pytest
 _ROOT = pathlib.Path(__file__).parents[1]
 
 
-def _start(*flags):
+def _start(*flags, launcher="anp"):
     return subprocess.Popen(
-        [sys.executable, "-m", "launch.anp", *map(str, flags)],
+        [sys.executable, "-m", f"launch.{launcher}", *map(str, flags)],
         cwd=_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -24,8 +24,8 @@ def _start(*flags):
     )
 
 
-def _end(*flags):
-    process = _start(*flags)
+def _end(*flags, launcher="anp"):
+    process = _start(*flags, launcher=launcher)
     out, error = process.communicate(timeout=300)
     return process.returncode, out, error
 
@@ -33,13 +33,19 @@ def _end(*flags):
 def _interrupt(output, how, *flags):
     """Sends a signal once there is a checkpoint that was not before."""
     folder = output.with_name(f".{output.name}.partial") / "checkpoints"
-    before = set(folder.glob("[!.]*.npz"))
+    before = set(folder.glob("fit*.npz"))
     process = _start(*flags)
-    while process.poll() is None and not set(folder.glob("[!.]*.npz")) - before:
-        time.sleep(0.01)
+    _await_checkpoint(process, folder, before)
     process.send_signal(how)
     _, error = process.communicate(timeout=300)
     return process.returncode, error
+
+
+def _await_checkpoint(process, folder, before=()):
+    while process.poll() is None and set(folder.rglob("fit*.npz")) <= set(
+        before
+    ):
+        time.sleep(0.01)
 
 
 def _write_images(folder, seed):
@@ -125,3 +131,25 @@ def test_repeat_gives_the_same_bytes_from_the_same_data_alone(
     assert status == 1
     assert "--dataset must be the file of the earlier run" in error
     assert not list(tmp_path.glob(".b.partial"))
+
+
+def test_a_benchmark_ended_by_sigterm_goes_on_from_a_checkpoint(tmp_path):
+    output = tmp_path / "grid"
+    flags = [
+        f"--output={output}",
+        "--smoke",
+        "--processes=1",
+        "--attacks=badnets",
+        "--defences=",
+        "--epochs=30",
+        "--checkpoint_seconds=0",
+    ]
+    process = _start(*flags, launcher="benchmark")
+    _await_checkpoint(process, output / "pieces/badnets/seed0")
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 75
+    assert "the same command goes on" in error
+    status, out, error = _end(*flags, launcher="benchmark")
+    assert status == 0, error
+    assert "Resuming from fit000" in out

@@ -66,6 +66,14 @@ def current_job() -> "Job | None":
     return _current.get()
 
 
+def stop() -> None:
+    """Ends what runs by `Stopped`; a fit within `resumable` saves first."""
+    job = current_job()
+    if job is None:
+        raise Stopped
+    job.stop()
+
+
 class Job:
     """A resumable job: its folder, its clock and the count of its fits.
 
@@ -78,10 +86,18 @@ class Job:
         self.folder = folder
         self.seconds = seconds
         self._fits = 0
+        self._branch = ""
         self._fitting = False
         self._stop = False
 
-    def stop(self, *_) -> None:
+    def take_branch(self, name: str) -> None:
+        """Keeps the fits that follow apart from those of other branches.
+
+        For a program that may go another way when it starts again.
+        """
+        self._branch = f"{name}-"
+
+    def stop(self) -> None:
         """Ends the job by `Stopped`: a fit first saves what it has."""
         self._stop = True
         if not self._fitting:
@@ -90,11 +106,11 @@ class Job:
     @contextlib.contextmanager
     def fit(self):
         """A context of the next fit, which yields its `FitCheckpoints`."""
-        number = self._fits
+        name = f"{self._branch}fit{self._fits:03d}"
         self._fits += 1
         self._fitting = True
         try:
-            yield FitCheckpoints(self, number)
+            yield FitCheckpoints(self, name)
         finally:
             self._fitting = False
 
@@ -109,12 +125,12 @@ class FitCheckpoints:
 
     Args:
         job: the `Job`.
-        number: int, which fit of the job this is.
+        name: str, of this fit in the job.
     """
 
-    def __init__(self, job: Job, number: int):
+    def __init__(self, job: Job, name: str):
         self._job = job
-        self._name = f"fit{number:03d}"
+        self._name = name
         self._began = self._saved = time.monotonic()
 
     @property

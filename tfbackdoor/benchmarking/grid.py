@@ -81,15 +81,17 @@ def run_grid(
     settings: dict,
     say: Callable[[str], None] = print,
     pause: float = 2.0,
+    checkpoint_seconds: float = 60.0,
 ) -> dict[pieces.Piece, pieces.Record]:
     """Does what is unfinished of a grid, and keeps its table up to date.
 
     Each finished piece is a folder that appears by a rename, so a run may be
-    killed at any time and started again. Any number of processes may work on
-    one folder, also from several machines where the file system does locks:
-    each does what no other has claimed, and all end when all is done. A piece
-    that fails is noted and the rest goes on; the next run tries it again. A
-    corrupt folder is named, left as it is and nothing is built on it.
+    killed at any time and started again; a fit of this package's models goes
+    on from its last checkpoint, see `resumable`. Any number of processes may
+    work on one folder, also from several machines where the file system does
+    locks: each does what no other has claimed, and all end when all is done. A
+    piece that fails is noted and the rest goes on; the next run tries it
+    again. A corrupt folder is named, left as it is and nothing is built on it.
 
     Args:
         root: folder of the grid, made where missing.
@@ -101,6 +103,7 @@ def run_grid(
         settings: dict as JSON, all else that the scores depend on.
         say: gets a line on every piece, with the time left.
         pause: float > 0, seconds between looks at what others have claimed.
+        checkpoint_seconds: float >= 0 between checkpoints.
 
     Returns:
         From piece of the plan to record, for those that are not finished.
@@ -112,7 +115,7 @@ def run_grid(
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root, "settings"):
         _check_settings(root / _SETTINGS, settings)
-    run = _Run(root, plan, attack, defend, settings, say)
+    run = _Run(root, plan, attack, defend, settings, say, checkpoint_seconds)
     while run.pending:
         if not run.round() and run.pending:
             time.sleep(pause)
@@ -122,7 +125,9 @@ def run_grid(
 class _Run:
     """One process at work on a grid; `pending` is what is not settled yet."""
 
-    def __init__(self, root, plan, attack, defend, settings, say):
+    def __init__(
+        self, root, plan, attack, defend, settings, say, checkpoint_seconds
+    ):
         self.root = root
         self.plan = list(plan)
         self.pending = list(plan)
@@ -130,6 +135,7 @@ class _Run:
         self._defend = defend
         self._settings = settings
         self._say = say
+        self._checkpoint_seconds = checkpoint_seconds
         records = self._records()
         self._failed_before = {
             piece: record.stamp
@@ -177,7 +183,13 @@ class _Run:
                 return self._attack(piece, folder)
             return self._defend(piece, piece.attacked.folder(self.root), folder)
 
-        record = pieces.make(self.root, piece, work, report.versions())
+        record = pieces.make(
+            self.root,
+            piece,
+            work,
+            report.versions(),
+            checkpoint_seconds=self._checkpoint_seconds,
+        )
         self._publish()
         self._say(self._progress(piece, record))
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 
+from tfbackdoor import checkpoints
 from tfbackdoor import claims
 from tfbackdoor import fingerprints
 from tfbackdoor import whole_files
@@ -17,6 +18,7 @@ _PIECES = "pieces"
 _ATTACK = "attack"
 _RECORD = "piece.json"
 _FAILED = ".failed.json"
+_CHECKPOINTS = ".checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +133,13 @@ def make(
     piece: Piece,
     work: Callable[[pathlib.Path], dict],
     versions: dict[str, str],
+    *,
+    checkpoint_seconds: float = 60.0,
 ) -> Record:
     """Does a claimed piece; its folder appears once it is finished.
+
+    Fits of this package's models go on from the checkpoints that a kill left
+    beside it, see `resumable`.
 
     Args:
         root: folder of the grid.
@@ -140,6 +147,7 @@ def make(
         work: function that writes into the folder that it gets and returns
             the scores as JSON has them.
         versions: recorded beside the scores.
+        checkpoint_seconds: float >= 0 between checkpoints.
 
     Returns:
         The record. An exception of `work` is written down as one sentence.
@@ -150,9 +158,11 @@ def make(
     partial = _beside(folder, ".partial", hidden=True)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    saved = _beside(folder, _CHECKPOINTS, hidden=True)
     start = time.monotonic()
     try:
-        scores = work(partial)
+        with checkpoints.resumable(saved, seconds=checkpoint_seconds):
+            scores = work(partial)
         content = {
             **dataclasses.asdict(piece),
             "scores": scores,
@@ -163,10 +173,15 @@ def make(
             },
         }
         whole_files.write_json(partial / _RECORD, content)
+        if piece.defence is None:
+            _forget_defences(folder)
+        shutil.rmtree(saved)
         partial.rename(folder)
         failure.unlink(missing_ok=True)
     except Exception as error:  # One cell must not end the grid.
         whole_files.write_json(failure, {"error": sentence(error)})
+        if _expected(error):  # Another try would end in the same way.
+            shutil.rmtree(saved, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read(root, piece)
@@ -176,8 +191,18 @@ def sentence(error: Exception) -> str:
     """The first line of an error's message, with its kind if unexpected."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    known = isinstance(error, (ValueError, TypeError))
-    return text if known else f"{type(error).__name__}: {text}"
+    return text if _expected(error) else f"{type(error).__name__}: {text}"
+
+
+def _expected(error):
+    """Whether this package raised it, rather than the machine."""
+    return isinstance(error, (ValueError, TypeError))
+
+
+def _forget_defences(attacked):
+    """Removes what was begun on an earlier classifier of that attack."""
+    for path in attacked.parent.glob(f".*@*{_CHECKPOINTS}"):
+        shutil.rmtree(path)
 
 
 def _beside(folder, ending, *, hidden=False):

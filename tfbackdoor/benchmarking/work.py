@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfbackdoor import checkpoints
 from tfbackdoor import devices
 from tfbackdoor import evaluation
 from tfbackdoor import loading
@@ -28,7 +29,8 @@ class Benchmark:
 
     A seed draws the attacker's images and the defender's, which are disjoint;
     the clean images of a small share are among those of a larger one. Test
-    images only score.
+    images only score. Within `resumable` an attack that was given a clean
+    classifier does not take up what it did when it had to train one.
 
     Args:
         train: unbatched data set of `(image, label)`, images in [0, 1].
@@ -70,6 +72,8 @@ class Benchmark:
         """Trains the attacked classifier; writes it and what was poisoned."""
         # Before the seed is set: a loaded model draws from the same stream.
         clean_classifier = self._clean_classifier(piece.seed)
+        if clean_classifier is not None and checkpoints.current_job():
+            checkpoints.current_job().take_branch("given_clean")
         _start_afresh(piece.seed)
         attacker, _ = self._split(piece.seed, 0.0)
         classifier, poisoning = self.train_attacked(
