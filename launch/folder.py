@@ -36,6 +36,7 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
     """
     from tfbackdoor import claims
     from tfbackdoor import devices
+    from tfbackdoor import errors
 
     if not devices.is_chief():
         with _thrown_away(output, launcher, launcher_flags) as folder:
@@ -59,7 +60,7 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
             with _whole_folder(output, launcher, launcher_flags) as folder:
                 yield folder
         except BaseException as error:
-            fatal = isinstance(error, (ValueError, TypeError)) and not resumed
+            fatal = errors.is_expected(error) and not resumed
             if fatal or not has_checkpoints(output):
                 shutil.rmtree(partial)
             raise
@@ -79,7 +80,7 @@ def ended_by_sigterm():
     """A context that SIGTERM ends by `Stopped`; a fit saves first."""
     from tfbackdoor import checkpoints
 
-    signal.signal(signal.SIGTERM, lambda *_: checkpoints.stop())
+    signal.signal(signal.SIGTERM, checkpoints.stop)
     try:
         yield
     finally:

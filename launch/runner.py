@@ -72,7 +72,7 @@ def run(job, name: str, *, shared: bool = False) -> None:
         try:
             _quiet_tensorflow()
         except ValueError as error:
-            _fail(_sentence(error))
+            _fail_by(error)
         from tfbackdoor import checkpoints
 
         output = _output(name)
@@ -90,7 +90,7 @@ def run(job, name: str, *, shared: bool = False) -> None:
         except Exception as error:  # The user gets a sentence, not a trace.
             if FLAGS.traceback:
                 raise
-            _fail(_sentence(error))
+            _fail_by(error)
 
     for flag in _launcher_flags():
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -171,11 +171,11 @@ def _quiet_tensorflow():
         os.close(stderr)
 
 
-def _sentence(error):
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = lines[0].strip() if lines else type(error).__name__
-    known = isinstance(error, (ValueError, TypeError))
-    return text if known else f"{type(error).__name__}: {text}"
+def _fail_by(error):
+    """Ends with what is wrong in one sentence."""
+    from tfbackdoor import errors
+
+    _fail(errors.sentence(error))
 
 
 def _fail(message, status=1):

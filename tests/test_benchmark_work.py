@@ -34,10 +34,10 @@ class _KillIn(keras.callbacks.Callback):
         self.begun.append(epoch)
 
 
-def _fit(classifier, images, callback, *, seed=0):
+def _fit(classifier, images, callback):
     trainer = tfbackdoor.ClassifierTraining(classifier)
     trainer.compile(tfbackdoor.CoupledSGD(0.05))
-    batches = tfbackdoor.training_batches(images, 20, seed=seed)
+    batches = tfbackdoor.training_batches(images, 20)
     trainer.fit(batches, epochs=3, verbose=0, callbacks=[callback])
     return classifier
 
@@ -55,8 +55,8 @@ def _train(attack, build, train, *, seed, clean_classifier):
     return classifier, None
 
 
-def _run(benchmark, root, plan, **settings):
-    unfinished = tfbackdoor.run_grid(
+def _unfinished(benchmark, root, plan, **settings):
+    return tfbackdoor.run_grid(
         root,
         plan,
         benchmark.attack,
@@ -65,7 +65,10 @@ def _run(benchmark, root, plan, **settings):
         say=lambda line: None,
         **settings,
     )
-    assert not unfinished
+
+
+def _run(benchmark, root, plan, **settings):
+    assert not _unfinished(benchmark, root, plan, **settings)
 
 
 def _benchmark(defend, train=_train, **settings):
@@ -191,15 +194,8 @@ def _defending(callback, error=None):
 
 
 def _defend(root, defend, **settings):
-    return tfbackdoor.run_grid(
-        root,
-        [_BADNETS, _ANP],
-        _benchmark(defend).attack,
-        _benchmark(defend).defend,
-        settings={},
-        say=lambda line: None,
-        **settings,
-    )
+    plan = [_BADNETS, _ANP]
+    return _unfinished(_benchmark(defend), root, plan, **settings)
 
 
 def test_a_defence_takes_nothing_up_from_another_classifier(tmp_path):

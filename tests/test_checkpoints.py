@@ -1,6 +1,7 @@
 """Checkpoints: which one is used, and what resuming from it gives."""
 
 import errno
+import signal
 
 import keras
 import numpy as np
@@ -200,3 +201,10 @@ def test_seconds_must_not_be_negative(tmp_path):
         tfbackdoor.resumable(tmp_path, seconds=-1.0),
     ):
         pass
+
+
+def test_stopping_a_job_is_a_signal_handler(tmp_path):
+    with tfbackdoor.resumable(tmp_path) as job:
+        for handler in (job.stop, checkpoints.stop):
+            with pytest.raises(tfbackdoor.Stopped):
+                handler(signal.SIGTERM, None)

@@ -41,10 +41,8 @@ def _interrupt(output, how, *flags):
     return process.returncode, error
 
 
-def _await_checkpoint(process, folder, before=()):
-    while process.poll() is None and set(folder.rglob("fit*.npz")) <= set(
-        before
-    ):
+def _await_checkpoint(process, folder, before=frozenset()):
+    while process.poll() is None and not set(folder.rglob("fit*.npz")) - before:
         time.sleep(0.01)
 
 

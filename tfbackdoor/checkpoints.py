@@ -66,12 +66,25 @@ def current_job() -> "Job | None":
     return _current.get()
 
 
-def stop() -> None:
-    """Ends what runs by `Stopped`; a fit within `resumable` saves first."""
+def stop(*_) -> None:
+    """Ends what runs by `Stopped`; a fit within `resumable` saves first.
+
+    A signal handler.
+    """
     job = current_job()
     if job is None:
         raise Stopped
     job.stop()
+
+
+def take_branch(name: str) -> None:
+    """Keeps the fits that follow apart from those of other branches.
+
+    For a program that may go another way when it starts again.
+    """
+    job = current_job()
+    if job is not None:
+        job.branch = f"{name}-"
 
 
 class Job:
@@ -86,18 +99,11 @@ class Job:
         self.folder = folder
         self.seconds = seconds
         self._fits = 0
-        self._branch = ""
+        self.branch = ""
         self._fitting = False
         self._stop = False
 
-    def take_branch(self, name: str) -> None:
-        """Keeps the fits that follow apart from those of other branches.
-
-        For a program that may go another way when it starts again.
-        """
-        self._branch = f"{name}-"
-
-    def stop(self) -> None:
+    def stop(self, *_) -> None:
         """Ends the job by `Stopped`: a fit first saves what it has."""
         self._stop = True
         if not self._fitting:
@@ -106,7 +112,7 @@ class Job:
     @contextlib.contextmanager
     def fit(self):
         """A context of the next fit, which yields its `FitCheckpoints`."""
-        name = f"{self._branch}fit{self._fits:03d}"
+        name = f"{self.branch}fit{self._fits:03d}"
         self._fits += 1
         self._fitting = True
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tfbackdoor import checkpoints
 from tfbackdoor import claims
+from tfbackdoor import errors
 from tfbackdoor import fingerprints
 from tfbackdoor import whole_files
 from tfbackdoor.untrusted import json_files
@@ -92,7 +93,8 @@ def read(root: pathlib.Path, piece: Piece) -> Record:
             if not isinstance(content["scores"], dict):
                 raise ValueError(f"{_RECORD} holds no scores")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            return Record("corrupt", f"{folder} is corrupt: {sentence(error)}")
+            said = errors.sentence(error)
+            return Record("corrupt", f"{folder} is corrupt: {said}")
         return Record("finished", content=content)
     try:
         path = _beside(folder, _FAILED)
@@ -134,7 +136,7 @@ def make(
     work: Callable[[pathlib.Path], dict],
     versions: dict[str, str],
     *,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float,
 ) -> Record:
     """Does a claimed piece; its folder appears once it is finished.
 
@@ -179,24 +181,12 @@ def make(
         partial.rename(folder)
         failure.unlink(missing_ok=True)
     except Exception as error:  # One cell must not end the grid.
-        whole_files.write_json(failure, {"error": sentence(error)})
-        if _expected(error):  # Another try would end in the same way.
+        whole_files.write_json(failure, {"error": errors.sentence(error)})
+        if errors.is_expected(error):  # Another try would end in the same way.
             shutil.rmtree(saved, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read(root, piece)
-
-
-def sentence(error: Exception) -> str:
-    """The first line of an error's message, with its kind if unexpected."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if _expected(error) else f"{type(error).__name__}: {text}"
-
-
-def _expected(error):
-    """Whether this package raised it, rather than the machine."""
-    return isinstance(error, (ValueError, TypeError))
 
 
 def _forget_defences(attacked):

@@ -72,8 +72,8 @@ class Benchmark:
         """Trains the attacked classifier; writes it and what was poisoned."""
         # Before the seed is set: a loaded model draws from the same stream.
         clean_classifier = self._clean_classifier(piece.seed)
-        if clean_classifier is not None and checkpoints.current_job():
-            checkpoints.current_job().take_branch("given_clean")
+        if clean_classifier is not None:
+            checkpoints.take_branch("given_clean")
         _start_afresh(piece.seed)
         attacker, _ = self._split(piece.seed, 0.0)
         classifier, poisoning = self.train_attacked(
