@@ -26,12 +26,15 @@ setuptools.setup(
     long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    license_files=["LICENSE", "tfbackdoor/embedded/NOTICE.md"],
+    license_files=["LICENSE", "tfbackdoor/data/embedded/NOTICE.md"],
     python_requires=">=3.10,<3.14",
     packages=setuptools.find_packages(
         include=["tfbackdoor", "tfbackdoor.*", "launch"]
     ),
-    package_data={"tfbackdoor": ["embedded/*"]},
+    package_data={
+        "tfbackdoor.data": ["embedded/*"],
+        "tfbackdoor.report": ["report.html", "report.css"],
+    },
     install_requires=[
         "absl-py>=2.1",
         "jinja2>=3.1",

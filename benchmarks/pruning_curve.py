@@ -51,7 +51,7 @@ def _keras(arguments, precision, margin):
     return functools.partial(
         tfbackdoor.pruning_curve,
         tfbackdoor.load_classifier(attacked / "classifier.keras"),
-        tfbackdoor.read_arrays(
+        tfbackdoor.files.read_arrays(
             pathlib.Path(arguments.purified, "neuron_masks.npz")
         ),
         images,

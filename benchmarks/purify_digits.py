@@ -70,7 +70,7 @@ def _build(kind, image_shape):
 def _train(kind, images, poisoning, seed):
     """A backdoored classifier."""
     tfbackdoor.set_seed(seed)
-    poisoned, poisoning = tfbackdoor.poison(images, poisoning)
+    poisoned, poisoning = tfbackdoor.attacks.poison(images, poisoning)
     classifier = _build(kind, tuple(images.element_spec[0].shape))
     classifier.compile(
         keras.optimizers.Adam(2e-3),

@@ -25,22 +25,22 @@ def _train(seed, *, backdoored):
     if backdoored:
         target = (3 * seed) % 10
         trigger = tfbackdoor.make_trigger(_TRIGGERS[seed % 3], shape)
-        attacker, _ = tfbackdoor.poison(
+        attacker, _ = tfbackdoor.attacks.poison(
             attacker,
             tfbackdoor.Poisoning(
                 trigger, classes=10, target=target, rate=0.1, seed=seed
             ),
         )
-    classifier = tfbackdoor.wide_resnet(shape, 10, depth=10, width=2)
+    classifier = tfbackdoor.models.wide_resnet(shape, 10, depth=10, width=2)
     batches = tfbackdoor.augment(
         tfbackdoor.training_batches(attacker, 32, seed=seed),
         padding=1,
         flip=False,
         seed=seed,
     )
-    training = tfbackdoor.ClassifierTraining(classifier)
+    training = tfbackdoor.training.ClassifierTraining(classifier)
     rate = keras.optimizers.schedules.CosineDecay(0.05, _EPOCHS * len(batches))
-    training.compile(tfbackdoor.CoupledSGD(rate, l2=5e-4))
+    training.compile(tfbackdoor.training.CoupledSGD(rate, l2=5e-4))
     training.fit(batches, epochs=_EPOCHS, verbose=0)
     return classifier, target, defender
 

@@ -44,7 +44,7 @@ def test_batches(count, batch_size=256):
 
 def anp_iterations(count, *, width=1.0, precision="float32"):
     """A function that makes `count` ANP iterations on a ResNet-18."""
-    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    classifier = tfbackdoor.models.resnet18(_SHAPE, _CLASSES, width=width)
     anp = tfbackdoor.AdversarialNeuronPruning(classifier, precision=precision)
     anp.compile()
     return functools.partial(anp.fit, anp_batches(count), verbose=0)
@@ -56,7 +56,7 @@ def convolutions(count, *, width=1.0, precision="float32", batch_size=128):
     An iteration takes each convolution forwards and, but for the first, back
     to its input, three times.
     """
-    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    classifier = tfbackdoor.models.resnet18(_SHAPE, _CLASSES, width=width)
     dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
 
     def images_like(tensor):
@@ -93,16 +93,19 @@ def convolutions(count, *, width=1.0, precision="float32", batch_size=128):
 
 def training_steps(count, *, width=1.0, precision="float32"):
     """A function that makes `count` ordinary steps of the same network."""
-    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
-    training = tfbackdoor.ClassifierTraining(classifier, precision=precision)
-    training.compile(tfbackdoor.CoupledSGD(0.01))
+    classifier = tfbackdoor.models.resnet18(_SHAPE, _CLASSES, width=width)
+    training = tfbackdoor.training.ClassifierTraining(
+        classifier, precision=precision
+    )
+    training.compile(tfbackdoor.training.CoupledSGD(0.01))
     return functools.partial(training.fit, anp_batches(count), verbose=0)
 
 
 def nad_steps(count, *, epochs=1, precision="float32"):
     """A function that makes `count` NAD steps an epoch on WRN-16-1."""
     student, teacher = (
-        tfbackdoor.wide_resnet(_SHAPE, _CLASSES, depth=16) for _ in range(2)
+        tfbackdoor.models.wide_resnet(_SHAPE, _CLASSES, depth=16)
+        for _ in range(2)
     )
     nad = tfbackdoor.NeuralAttentionDistillation(
         student, teacher, taps=_WIDE_RESNET_TAPS, precision=precision
@@ -115,5 +118,5 @@ def nad_steps(count, *, epochs=1, precision="float32"):
 
 def evaluation(count, *, width=1.0):
     """A function that scores a ResNet-18 on `count` images."""
-    classifier = tfbackdoor.resnet18(_SHAPE, _CLASSES, width=width)
+    classifier = tfbackdoor.models.resnet18(_SHAPE, _CLASSES, width=width)
     return functools.partial(tfbackdoor.evaluate, classifier, _images(count))

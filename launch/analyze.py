@@ -1,4 +1,4 @@
-"""Draws what a backdoor does inside a classifier, before and after a defence.
+"""Draws what a backdoor does inside a classifier, before and after a defense.
 
     python -m launch.analyze --classifier=badnets/classifier.keras \\
         --purified=purified/classifier.keras --dataset=cifar10 --data_dir=DIR
@@ -16,7 +16,7 @@ from launch import images
 from launch import runner
 
 flags.DEFINE_string("classifier", None, "Attacked .keras or .h5 file.")
-flags.DEFINE_string("purified", None, "The same after a defence, or none.")
+flags.DEFINE_string("purified", None, "The same after a defense, or none.")
 flags.DEFINE_string("results", None, "results.json of launch.benchmark.")
 flags.DEFINE_integer("samples", 500, "Test images to look at.", 3)
 flags.DEFINE_enum(
@@ -61,7 +61,7 @@ def _load():
     count = min(32, FLAGS.samples) if FLAGS.smoke else FLAGS.samples
     batch = test.take(count).batch(count)
     for classifier in classifiers.values():
-        tfbackdoor.check_images(classifier, batch, name="test images")
+        tfbackdoor.network.check_images(classifier, batch, name="test images")
     clean, labels = next(batch.as_numpy_iterator())
     return classifiers, (clean, labels, poisoning)
 
@@ -78,7 +78,7 @@ def _plot_attention(folder, classifiers, clean, labels, poisoning):
         rows = {
             f"{name},\n{kind}": (
                 picture[0],
-                tfbackdoor.attention_maps(
+                tfbackdoor.defenses.attention_maps(
                     classifier, picture, tfbackdoor.find_taps(classifier)
                 ),
             )
@@ -88,7 +88,7 @@ def _plot_attention(folder, classifiers, clean, labels, poisoning):
     except ValueError as error:
         print(f"No attention.png: {error}")
         return
-    tfbackdoor.plot_attention_rows(rows, folder / "attention.png")
+    tfbackdoor.report.plot_attention_rows(rows, folder / "attention.png")
 
 
 def _plot_features(folder, classifiers, clean, labels, poisoning):
@@ -100,19 +100,23 @@ def _plot_features(folder, classifiers, clean, labels, poisoning):
     triggered = np.asarray(poisoning.trigger(clean[eligible]))
     gaps, panels = {}, {}
     for name, classifier in classifiers.items():
-        on_clean = tfbackdoor.penultimate_features(classifier, clean)
-        on_triggered = tfbackdoor.penultimate_features(classifier, triggered)
-        gaps[name] = tfbackdoor.activation_gap(on_clean[eligible], on_triggered)
-        panels[name] = tfbackdoor.embed(
+        on_clean = tfbackdoor.report.penultimate_features(classifier, clean)
+        on_triggered = tfbackdoor.report.penultimate_features(
+            classifier, triggered
+        )
+        gaps[name] = tfbackdoor.report.activation_gap(
+            on_clean[eligible], on_triggered
+        )
+        panels[name] = tfbackdoor.report.embed(
             np.concatenate([on_clean, on_triggered]),
             method=FLAGS.embedding,
             seed=FLAGS.seed,
         )
         _say_gap(name, gaps[name])
-    tfbackdoor.plot_gap(gaps, folder / "activation_gap.png")
+    tfbackdoor.report.plot_gap(gaps, folder / "activation_gap.png")
     np.savez_compressed(folder / "activation_gap.npz", **gaps)
     one_target = poisoning.mode != "all_to_all"
-    tfbackdoor.plot_embedding(
+    tfbackdoor.report.plot_embedding(
         panels,
         labels,
         folder / "embedding.png",
@@ -142,7 +146,7 @@ def _plot_shares(folder):
             "--results must be a results.json of launch.benchmark. "
             f"Received: {FLAGS.results}"
         ) from error
-    tfbackdoor.plot_shares(cells, folder / "clean_share.png")
+    tfbackdoor.benchmark.plot_shares(cells, folder / "clean_share.png")
 
 
 def main():

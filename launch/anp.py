@@ -11,7 +11,7 @@ threshold on those of them held out, prunes, and writes the purified
 
 from absl import flags
 
-from launch import defence
+from launch import defense
 from launch import recipe
 from launch import runner
 
@@ -88,15 +88,15 @@ def job(folder):
     strategy = tfbackdoor.make_strategy(FLAGS.strategy)
     precision = runner.precision()
     with strategy.scope():
-        classifier = defence.load_classifier()
-        test, poisoning = defence.load_test(classifier)
-        clean = defence.load_clean_images(classifier)
+        classifier = defense.load_classifier()
+        test, poisoning = defense.load_test(classifier)
+        clean = defense.load_clean_images(classifier)
         outcome = recipe.run(
             "anp",
             classifier,
             clean,
             neuron_masks=FLAGS.neuron_masks
-            and tfbackdoor.read_arrays(FLAGS.neuron_masks),
+            and tfbackdoor.files.read_arrays(FLAGS.neuron_masks),
             precision=precision,
             **{name: FLAGS[name].value for name in _SETTINGS},
         )
@@ -112,7 +112,7 @@ def job(folder):
         precision=precision,
     )
     _write(folder, outcome, test_curve)
-    defence.write_results(
+    defense.write_results(
         folder, outcome.classifier, rows, test, outcome.details
     )
 
@@ -122,9 +122,11 @@ def _write(folder, outcome, test_curve):
     import tfbackdoor
 
     masks, threshold = outcome.found["masks"], outcome.details["threshold"]
-    tfbackdoor.save_masks(masks, folder / "neuron_masks.npz")
-    tfbackdoor.plot_curve(test_curve, folder / "curve.png", chosen=threshold)
-    tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
+    tfbackdoor.defenses.save_masks(masks, folder / "neuron_masks.npz")
+    tfbackdoor.report.plot_curve(
+        test_curve, folder / "curve.png", chosen=threshold
+    )
+    tfbackdoor.report.plot_masks(masks, folder / "masks.png", chosen=threshold)
     curves = {"held_out": outcome.found["curve"], "test": test_curve}
     runner.write_json(
         folder / "curves.json",

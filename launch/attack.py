@@ -28,9 +28,9 @@ def load(classifier):
     if FLAGS.trigger:
         return tfbackdoor.Poisoning(
             tfbackdoor.make_trigger(
-                FLAGS.trigger, tfbackdoor.image_shape(classifier)
+                FLAGS.trigger, tfbackdoor.network.image_shape(classifier)
             ),
-            classes=tfbackdoor.class_count(classifier),
+            classes=tfbackdoor.network.class_count(classifier),
             target=FLAGS.target,
         )
     folder = pathlib.Path(

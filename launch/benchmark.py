@@ -1,4 +1,4 @@
-"""Tabulates attacks and defences over seeds and shares of clean data.
+"""Tabulates attacks and defenses over seeds and shares of clean data.
 
     python -m launch.benchmark --dataset=cifar10 --data_dir=DIR \\
         --network=wide_resnet --seeds=0,1 --clean_shares=0.05 --output=table
@@ -18,24 +18,25 @@ from absl import flags
 
 from launch import attacking
 from launch import cores
-from launch import defence_settings
+from launch import defense_settings
 from launch import images
 from launch import networks
+from launch import recipe
 from launch import runner
 
 flags.DEFINE_list("attacks", None, "Names of attacks; default all.")
-flags.DEFINE_list("defences", None, "Names of defences; default all.")
+flags.DEFINE_list("defenses", None, "Names of defenses; default all.")
 flags.DEFINE_list("seeds", "0,1", "Seeds, each with an attack of its own.")
 flags.DEFINE_list(
     "clean_shares",
     "0.05",
-    "Shares of the training images that the defences get as clean ones (0.01 "
+    "Shares of the training images that the defenses get as clean ones (0.01 "
     "in ANP, 0.05 in NAD).",
 )
 flags.DEFINE_multi_string(
     "setting",
     [],
-    "DEFENCE.NAME=VALUE, a setting of one defence in place of its paper's, "
+    "DEFENSE.NAME=VALUE, a setting of one defense in place of its paper's, "
     "such as anp.epsilon=null; may be given several times.",
 )
 flags.DEFINE_integer(
@@ -69,15 +70,16 @@ def job(folder):
     own, *others = cores.split(FLAGS.processes)
     cores.use(own)
     import tfbackdoor
+    from tfbackdoor.defend import check_defense
 
     attacks = _chosen("attacks", tfbackdoor.ATTACKS)
-    defences = _chosen("defences", tfbackdoor.DEFENCES)
-    settings_of = defence_settings.by_defence(FLAGS.setting)
+    defenses = _chosen("defenses", tfbackdoor.DEFENSES)
+    settings_of = defense_settings.by_defense(FLAGS.setting)
     for name, own in settings_of.items():
-        tfbackdoor.check_defence(name, own)
+        check_defense(name, own)
     shares = _numbers("clean_shares", float)
-    plan = tfbackdoor.plan_grid(
-        attacks, defences, seeds=_numbers("seeds", int), shares=shares
+    plan = tfbackdoor.benchmark.plan_grid(
+        attacks, defenses, seeds=_numbers("seeds", int), shares=shares
     )
     precision = runner.precision()
     benchmark = _benchmark(folder, precision, settings_of)
@@ -86,7 +88,7 @@ def job(folder):
         _helpers(folder, others),
         tfbackdoor.make_strategy(FLAGS.strategy).scope(),
     ):
-        unfinished = tfbackdoor.run_grid(
+        unfinished = tfbackdoor.benchmark.run_grid(
             folder,
             plan,
             benchmark.attack,
@@ -124,7 +126,7 @@ def _benchmark(folder, precision, settings_of):
 
     images_seen = {"flip": FLAGS.flip, "padding": FLAGS.padding}
     common = {**images_seen, "precision": precision, "verbose": 0}
-    return tfbackdoor.Benchmark(
+    return tfbackdoor.benchmark.Benchmark(
         train=images.load("train"),
         test=images.load("test"),
         build=networks.build,
@@ -133,8 +135,13 @@ def _benchmark(folder, precision, settings_of):
         split=images.split_training,
         attacker_share=FLAGS.attacker_share,
         attack_settings=common | attacking.settings(),
-        defence_settings={**common, "small": FLAGS.smoke},
-        settings_of=settings_of,
+        defense_settings=common,
+        settings_of={
+            name: recipe.smoke_settings(name, settings_of.get(name, {}))
+            for name in tfbackdoor.DEFENSES
+        }
+        if FLAGS.smoke
+        else settings_of,
         save_purified=FLAGS.save_purified,
         clean_from=folder,
     )

@@ -23,7 +23,7 @@ def job(folder):
 
     shape = tuple(int(size) for size in FLAGS.image_shape)
     classifier = networks.build(shape, FLAGS.classes)
-    arrays = tfbackdoor.read_arrays(FLAGS.weights)
+    arrays = tfbackdoor.files.read_arrays(FLAGS.weights)
     tfbackdoor.load_pytorch_weights(classifier, arrays)
     classifier.save(folder / "classifier.keras")
 

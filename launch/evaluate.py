@@ -9,7 +9,7 @@ intervals and writes them to `scores.json` under `--output`.
 
 from absl import flags
 
-from launch import defence
+from launch import defense
 from launch import runner
 
 FLAGS = flags.FLAGS
@@ -18,11 +18,11 @@ FLAGS = flags.FLAGS
 def job(folder):
     import tfbackdoor
 
-    classifier = defence.load_classifier()
-    test, poisoning = defence.load_test(classifier)
+    classifier = defense.load_classifier()
+    test, poisoning = defense.load_test(classifier)
     scores = tfbackdoor.evaluate(classifier, test, poisoning)
     runner.write_json(folder / "scores.json", scores.to_json())
-    print(tfbackdoor.scores_table({"classifier": scores}))
+    print(tfbackdoor.rates.scores_table({"classifier": scores}))
 
 
 def main():

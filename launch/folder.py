@@ -34,9 +34,9 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
         ValueError: where the folder is in use, or an interrupted run in it
             was another one.
     """
-    from tfbackdoor import claims
-    from tfbackdoor import devices
     from tfbackdoor import errors
+    from tfbackdoor.files import claims
+    from tfbackdoor.network import devices
 
     if not devices.is_chief():
         with _thrown_away(output, launcher, launcher_flags) as folder:
@@ -78,7 +78,7 @@ def shared_folder(output: pathlib.Path, *_):
 @contextlib.contextmanager
 def ended_by_sigterm():
     """A context that SIGTERM ends by `Stopped`; a fit saves first."""
-    from tfbackdoor import checkpoints
+    from tfbackdoor.training import checkpoints
 
     signal.signal(signal.SIGTERM, checkpoints.stop)
     try:
@@ -127,7 +127,7 @@ def _whole_folder(output, launcher, launcher_flags):
 
 def _resumable(partial):
     """A context with checkpoints where there is an `--output`."""
-    from tfbackdoor import checkpoints
+    from tfbackdoor.training import checkpoints
 
     if not FLAGS.output:
         return contextlib.nullcontext()

@@ -28,10 +28,10 @@ FLAGS = flags.FLAGS
 
 def load(split: str):
     """The data set of the flags as `tf.data`, images in [0, 1]."""
-    from tfbackdoor import data
+    from tfbackdoor.data import sources
 
     size = FLAGS.image_size and tuple(int(n) for n in FLAGS.image_size)
-    images = data.load_images(
+    images = sources.load_images(
         FLAGS.dataset,
         split,
         data_dir=FLAGS.data_dir,
@@ -50,7 +50,7 @@ def split_training(training, sizes, *, seed: int):
         training,
         sizes,
         seed=seed,
-        tracks=tfbackdoor.image_tracks(FLAGS.dataset, "train")
+        tracks=tfbackdoor.data.image_tracks(FLAGS.dataset, "train")
         if FLAGS.by_track
         else None,
     )

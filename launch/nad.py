@@ -10,7 +10,7 @@ classifier, and writes the purified `classifier.keras` and `saved_model/`,
 
 from absl import flags
 
-from launch import defence
+from launch import defense
 from launch import recipe
 from launch import runner
 
@@ -75,13 +75,13 @@ def job(folder):
 
     tfbackdoor.set_seed(FLAGS.seed)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        classifier = defence.load_classifier()
-        test, poisoning = defence.load_test(classifier)
+        classifier = defense.load_classifier()
+        test, poisoning = defense.load_test(classifier)
         outcome = recipe.run(
             "nad",
             classifier,
-            defence.load_clean_images(classifier),
-            teacher=FLAGS.teacher and defence.load_classifier(FLAGS.teacher),
+            defense.load_clean_images(classifier),
+            teacher=FLAGS.teacher and defense.load_classifier(FLAGS.teacher),
             learning_rate=(
                 None if FLAGS.choose_learning_rate else FLAGS.learning_rate
             ),
@@ -93,7 +93,7 @@ def job(folder):
         rows = recipe.score(classifier, outcome, test, poisoning)
     outcome.stages["teacher"].save(folder / "teacher.keras")
     _plot_attention(folder, classifier, outcome, test, poisoning)
-    defence.write_results(
+    defense.write_results(
         folder, outcome.classifier, rows, test, outcome.details
     )
 
@@ -105,10 +105,12 @@ def _plot_attention(folder, classifier, outcome, test, poisoning):
     if poisoning is not None:
         image = poisoning.trigger(image)
     maps = {
-        name: tfbackdoor.attention_maps(stage, image, outcome.details["taps"])
+        name: tfbackdoor.defenses.attention_maps(
+            stage, image, outcome.details["taps"]
+        )
         for name, stage in {"before": classifier, **outcome.stages}.items()
     }
-    tfbackdoor.plot_attention(image[0], maps, folder / "attention.png")
+    tfbackdoor.report.plot_attention(image[0], maps, folder / "attention.png")
 
 
 def main():

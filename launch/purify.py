@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from launch import attack
-from launch import defence
+from launch import defense
 from launch import images
 from launch import runner
 
@@ -100,7 +100,7 @@ def job(folder):
         settings |= _SMOKE
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         settings["precision"] = runner.precision()
-        classifier = defence.load_classifier()
+        classifier = defense.load_classifier()
         poisoning = attack.load(classifier)
         if FLAGS.oracle and poisoning is None:
             raise ValueError(
@@ -109,7 +109,7 @@ def job(folder):
             )
         purified, report = tfbackdoor.purify(
             classifier,
-            defence.load_clean_images(classifier),
+            defense.load_clean_images(classifier),
             test=images.load("test") if FLAGS.test else None,
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,
@@ -120,12 +120,14 @@ def job(folder):
         )
     report.save(folder)
     if report.neuron_masks:
-        tfbackdoor.save_masks(report.neuron_masks, folder / "neuron_masks.npz")
+        tfbackdoor.defenses.save_masks(
+            report.neuron_masks, folder / "neuron_masks.npz"
+        )
     tfbackdoor.export_classifier(purified, folder, report.samples)
     print(report.verdict)
     for warning in report.warnings:
         print(f"Warning: {warning}")
-    print(tfbackdoor.scores_table(report.test_scores or report.scores))
+    print(tfbackdoor.rates.scores_table(report.test_scores or report.scores))
 
 
 def main():

@@ -11,6 +11,7 @@ figures.
 
 from absl import flags
 
+from launch import recipe
 from launch import runner
 
 _CLASSES = 10
@@ -21,7 +22,7 @@ _DIGITS = {"flip": False, "padding": 1}
 # The papers' settings, but for what few images and a small network ask for.
 # ANP's threshold is the strongest that costs at most 15 points of accuracy on
 # held-out clean images; self-distillation wins them back.
-_DEFENCES = {
+_DEFENSES = {
     "anp": {
         "iterations": 150,
         "batch_size": 64,
@@ -80,7 +81,7 @@ def job(folder):
         folder / "scores.json",
         {name: scores.to_json() for name, scores in rows.items()},
     )
-    print(tfbackdoor.scores_table(rows))
+    print(tfbackdoor.rates.scores_table(rows))
 
 
 def _train_backdoored(attacker, precision):
@@ -89,7 +90,7 @@ def _train_backdoored(attacker, precision):
     import tfbackdoor
 
     image_shape = tuple(attacker.element_spec[0].shape)
-    poisoned, poisoning = tfbackdoor.poison(
+    poisoned, poisoning = tfbackdoor.attacks.poison(
         attacker,
         tfbackdoor.Poisoning(
             tfbackdoor.make_trigger("checkerboard", image_shape),
@@ -99,10 +100,12 @@ def _train_backdoored(attacker, precision):
             seed=FLAGS.seed,
         ),
     )
-    classifier = tfbackdoor.wide_resnet(
+    classifier = tfbackdoor.models.wide_resnet(
         image_shape, _CLASSES, depth=10, width=2
     )
-    training = tfbackdoor.ClassifierTraining(classifier, precision=precision)
+    training = tfbackdoor.training.ClassifierTraining(
+        classifier, precision=precision
+    )
     batches = tfbackdoor.augment(
         tfbackdoor.training_batches(poisoned, _BATCH_SIZE, seed=FLAGS.seed),
         **_DIGITS,
@@ -110,7 +113,7 @@ def _train_backdoored(attacker, precision):
     )
     epochs = 1 if FLAGS.smoke else 12
     training.compile(
-        tfbackdoor.CoupledSGD(
+        tfbackdoor.training.CoupledSGD(
             keras.optimizers.schedules.CosineDecay(0.05, epochs * len(batches)),
             l2=5e-4,
         )
@@ -122,6 +125,7 @@ def _train_backdoored(attacker, precision):
 def _defend(name, classifier, defender, precision):
     import tfbackdoor
 
+    settings = _DEFENSES[name]
     return tfbackdoor.defend(
         name,
         classifier,
@@ -129,8 +133,7 @@ def _defend(name, classifier, defender, precision):
         **_DIGITS,
         seed=FLAGS.seed,
         precision=precision,
-        small=FLAGS.smoke,
-        **_DEFENCES[name],
+        **(recipe.smoke_settings(name, settings) if FLAGS.smoke else settings),
     )
 
 
@@ -151,12 +154,14 @@ def _plot(folder, backdoored, poisoning, anp, nad, test):
     masks, threshold = anp.found["masks"], anp.details["threshold"]
     images, labels = next(test.batch(_SAMPLES).as_numpy_iterator())
     triggered = poisoning.trigger(images)
-    tfbackdoor.plot_samples(images, triggered, labels, folder / "samples.png")
+    tfbackdoor.report.plot_samples(
+        images, triggered, labels, folder / "samples.png"
+    )
     curve = tfbackdoor.pruning_curve(backdoored, masks, test, poisoning)
-    tfbackdoor.plot_curve(curve, folder / "curve.png", chosen=threshold)
-    tfbackdoor.plot_masks(masks, folder / "masks.png", chosen=threshold)
+    tfbackdoor.report.plot_curve(curve, folder / "curve.png", chosen=threshold)
+    tfbackdoor.report.plot_masks(masks, folder / "masks.png", chosen=threshold)
     maps = {
-        name: tfbackdoor.attention_maps(
+        name: tfbackdoor.defenses.attention_maps(
             classifier, triggered, nad.details["taps"]
         )
         for name, classifier in {
@@ -164,7 +169,9 @@ def _plot(folder, backdoored, poisoning, anp, nad, test):
             **nad.stages,
         }.items()
     }
-    tfbackdoor.plot_attention(triggered[0], maps, folder / "attention.png")
+    tfbackdoor.report.plot_attention(
+        triggered[0], maps, folder / "attention.png"
+    )
 
 
 def main():

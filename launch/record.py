@@ -48,7 +48,7 @@ class Record:
     current = None
 
     def __init__(self, path: pathlib.Path, launcher: str, flags: list):
-        from tfbackdoor import report
+        from tfbackdoor.report import report
 
         self._path = path
         self._earlier = [_read(path)] if path.exists() else []
@@ -68,7 +68,7 @@ class Record:
 
     def add_data(self, split: str, images) -> None:
         """Adds what was read, which must be what an earlier run read."""
-        from tfbackdoor import fingerprints
+        from tfbackdoor.files import fingerprints
 
         found = fingerprints.fingerprint_images(images)
         for earlier in self._earlier:
@@ -111,9 +111,9 @@ def add_data(split: str, images) -> None:
 
 def write_json(path: pathlib.Path, content) -> None:
     """Writes `content` as indented JSON, in one step."""
-    from tfbackdoor import whole_files
+    from tfbackdoor.files import atomic
 
-    whole_files.write_json(path, content)
+    atomic.write_json(path, content)
 
 
 def _read(path):
@@ -146,7 +146,7 @@ def _check_explicit(flags):
 
 
 def _file_fingerprints(flags):
-    from tfbackdoor import fingerprints
+    from tfbackdoor.files import fingerprints
 
     return {
         flag.name: fingerprints.fingerprint_file(flag.value)

@@ -73,7 +73,7 @@ def run(job, name: str, *, shared: bool = False) -> None:
             _quiet_tensorflow()
         except ValueError as error:
             _fail_by(error)
-        from tfbackdoor import checkpoints
+        from tfbackdoor.training import checkpoints
 
         output = _output(name)
         make_folder = folder.shared_folder if shared else folder.run_folder
@@ -115,7 +115,7 @@ def precision() -> str:
 
     chosen = FLAGS.mixed_precision
     if chosen == "auto":
-        chosen = tfbackdoor.default_precision()
+        chosen = tfbackdoor.network.default_precision()
     print(f"Precision of forward passes: {chosen}")
     return chosen
 
@@ -162,7 +162,7 @@ def _quiet_tensorflow():
         if FLAGS.deterministic:
             tf.config.experimental.enable_op_determinism()
         if "TF_CONFIG" in os.environ:
-            from tfbackdoor import devices
+            from tfbackdoor.network import devices
 
             devices.make_strategy(FLAGS.strategy)  # Before any tensor.
         tf.config.list_logical_devices()

@@ -13,7 +13,7 @@ sure.
 
 from absl import flags
 
-from launch import defence
+from launch import defense
 from launch import runner
 
 flags.DEFINE_integer("clean_images", 500, "Clean images to use.", 1)
@@ -31,8 +31,8 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         precision = runner.precision()
-        classifier = defence.load_classifier()
-        clean = defence.load_clean_images(classifier)
+        classifier = defense.load_classifier()
+        clean = defense.load_clean_images(classifier)
         values = tfbackdoor.find_value_range(classifier, clean)
         found = tfbackdoor.scan(
             values.adapt(classifier),
@@ -58,10 +58,6 @@ def job(folder):
     ):
         print("{:5d}  {:7.2f}  {:15.1f}  {:15.2f}".format(*row))
     print(f"Verdict: {found}")
-    print(
-        "Of clean digits networks it called backdoored: "
-        f"{found.false_positive_rate}"
-    )
 
 
 def main():

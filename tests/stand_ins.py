@@ -11,7 +11,7 @@ import time
 
 import tfbackdoor
 
-PLAN = tfbackdoor.plan_grid(
+PLAN = tfbackdoor.benchmark.plan_grid(
     ["badnets", "blend"], ["anp", "nad"], seeds=[0, 1], shares=[0.05]
 )
 SETTINGS = {"epochs": 3}
@@ -31,7 +31,7 @@ def scores_of(piece):
 
 
 class Work:
-    """Attack and defence functions that note their calls in a folder.
+    """Attack and defense functions that note their calls in a folder.
 
     Args:
         calls: folder, gets a file `<number of the piece>` with a line a call.
@@ -65,7 +65,7 @@ class Work:
         return scores_of(piece)
 
     def run(self, root, settings=SETTINGS, say=print):
-        return tfbackdoor.run_grid(
+        return tfbackdoor.benchmark.run_grid(
             root,
             PLAN,
             self.attack,

@@ -91,8 +91,8 @@ def _scores(accuracy, attack):
     )
 
 
-def test_defence_effectiveness_rates_cure_and_cost():
-    rate = tfbackdoor.defence_effectiveness
+def test_defense_effectiveness_rates_cure_and_cost():
+    rate = tfbackdoor.rates.defense_effectiveness
     # (0.9 - 0.05 + 1) / 2; nothing done; only harm done.
     assert rate(_scores(90, 95), _scores(85, 5)) == pytest.approx(0.925)
     assert rate(_scores(90, 95), _scores(90, 95)) == 0.5
@@ -105,13 +105,13 @@ def test_callback_logs_the_scores_of_each_epoch():
     attack = tfbackdoor.Poisoning(
         triggers.square(specimens.IMAGE_SHAPE), classes=4
     )
-    training = tfbackdoor.ClassifierTraining(classifier)
+    training = tfbackdoor.training.ClassifierTraining(classifier)
     training.compile(keras.optimizers.SGD(0.0))
     history = training.fit(
         images.batch(16),
         epochs=2,
         verbose=0,
-        callbacks=[tfbackdoor.BackdoorScores(images, attack)],
+        callbacks=[tfbackdoor.evaluation.BackdoorScores(images, attack)],
     )
     # Of the classifier as it is after the second epoch.
     scores = tfbackdoor.evaluate(classifier, images, attack)
@@ -137,7 +137,7 @@ def test_images_of_the_target_class_alone_leave_nothing_to_attack(name):
 
 def test_table_holds_every_rate_with_interval_and_count():
     rate = tfbackdoor.Rate(95, 100)
-    table = tfbackdoor.scores_table(
+    table = tfbackdoor.rates.scores_table(
         {
             "before": tfbackdoor.Scores(rate, rate, rate, rate),
             "after": tfbackdoor.Scores(tfbackdoor.Rate(9, 10)),
@@ -156,7 +156,7 @@ def test_table_holds_every_rate_with_interval_and_count():
 def test_accuracy_loss_is_counted_image_by_image():
     before, after = np.ones(98, bool), np.ones(98, bool)
     before[:1], after[1:8] = False, False
-    loss = tfbackdoor.accuracy_loss(
+    loss = tfbackdoor.rates.accuracy_loss(
         *(
             tfbackdoor.Scores(tfbackdoor.Rate(int(x.sum()), 98), correct=x)
             for x in (before, after)

@@ -8,9 +8,9 @@ import pytest
 import specimens
 
 import tfbackdoor
-from tfbackdoor import calibration
-from tfbackdoor import sanity
-from tfbackdoor.defenses import recovery
+from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import sanity
+from tfbackdoor.defenses import self_distillation
 
 _FAST = {
     "scan_steps": 150,
@@ -106,11 +106,11 @@ def recoveries(monkeypatch):
     """The batches and settings of each recovery, which does nothing."""
     calls = []
 
-    def recover(pruned_classifier, original, clean, pruned, **settings):
+    def self_distill(pruned_classifier, original, clean, pruned, **settings):
         calls.append((clean, settings))
         return pruned_classifier
 
-    monkeypatch.setattr(recovery, "recover", recover)
+    monkeypatch.setattr(self_distillation, "self_distill", self_distill)
     return calls
 
 
@@ -207,7 +207,10 @@ def test_augmentation_is_what_the_classifier_bears():
     # shifted, its light falls into other regions; a blank shift does nothing.
     images = planted.images(60)
     classifier = planted.classifier()
-    assert tfbackdoor.choose_augmentation(classifier, images) == (False, 0)
+    assert tfbackdoor.defenses.choose_augmentation(classifier, images) == (
+        False,
+        0,
+    )
     blind = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -215,8 +218,8 @@ def test_augmentation_is_what_the_classifier_bears():
             keras.layers.Dense(planted.CLASSES, name="head"),
         ]
     )
-    assert tfbackdoor.choose_augmentation(blind, images) == (True, 1)
-    kept = tfbackdoor.choose_augmentation(
+    assert tfbackdoor.defenses.choose_augmentation(blind, images) == (True, 1)
+    kept = tfbackdoor.defenses.choose_augmentation(
         classifier, images, flip=True, padding=3
     )
     assert kept == (True, 3)

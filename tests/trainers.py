@@ -46,8 +46,8 @@ def _fit(trainer, data, **settings):
 
 def _backdoored():
     classifier = specimens.build("functional")
-    trainer = tfbackdoor.ClassifierTraining(classifier)
-    trainer.compile(tfbackdoor.CoupledSGD(0.05))
+    trainer = tfbackdoor.training.ClassifierTraining(classifier)
+    trainer.compile(tfbackdoor.training.CoupledSGD(0.05))
     loss = _fit(trainer, batches(), epochs=2)
     return classifier.get_weights(), loss
 
@@ -66,15 +66,17 @@ def _purified():
     trainer = tfbackdoor.NeuralAttentionDistillation(
         student, specimens.build_teacher(), betas=(5.0, 10.0)
     )
-    trainer.compile(tfbackdoor.CoupledSGD(0.01, nesterov=True))
+    trainer.compile(tfbackdoor.training.CoupledSGD(0.01, nesterov=True))
     loss = _fit(trainer, batches(), epochs=1)
     return student.get_weights(), loss
 
 
 def _distilled():
     student = specimens.build("functional")
-    trainer = tfbackdoor.Distillation(student, specimens.build("subclassed"))
-    trainer.compile(tfbackdoor.CoupledSGD(0.05))
+    trainer = tfbackdoor.defenses.Distillation(
+        student, specimens.build("subclassed")
+    )
+    trainer.compile(tfbackdoor.training.CoupledSGD(0.05))
     loss = _fit(trainer, batches())
     return student.get_weights(), loss
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import compute_view
 from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.network import compute_view
 
 
 def evaluate(

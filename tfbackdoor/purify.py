@@ -6,22 +6,31 @@ import time
 import keras
 import tensorflow as tf
 
-from tfbackdoor import calibration
-from tfbackdoor import classifiers
-from tfbackdoor import devices
 from tfbackdoor import evaluation
-from tfbackdoor import purification
 from tfbackdoor import rates
-from tfbackdoor import report as report_module
-from tfbackdoor import sampling
-from tfbackdoor import sanity
-from tfbackdoor import scanning
-from tfbackdoor import value_range
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.data import sampling
+from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import attention
+from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import sanity
+from tfbackdoor.defenses import trigger_unlearning
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import copying
+from tfbackdoor.network import devices
+from tfbackdoor.network import value_range
+from tfbackdoor.report import report as report_module
+from tfbackdoor.scan import SURE_ABOVE
+from tfbackdoor.scan import SURE_BELOW
+from tfbackdoor.scan import scan
+from tfbackdoor.training import run_settings
 
 _LEAST_CLEAN = 20
 _SAMPLES = 8
+_DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
+_ANP_BATCH = 128
+_NOT_SETTINGS = ("classifier", "clean", "test", "poisoning", "oracle")
+_NOTHING_CHANGED = "The scan found no backdoor; nothing was changed."
 
 
 def purify(
@@ -32,15 +41,32 @@ def purify(
     poisoning: poisoning_module.Poisoning | None = None,
     oracle: poisoning_module.Poisoning | None = None,
     class_names: list[str] | None = None,
+    held_out: float = 0.2,
+    max_accuracy_drop: float | None = None,
+    always: bool = False,
+    scan_steps: int = 200,
+    epsilon: float | None = None,
+    alpha: float = 0.2,
+    iterations: int = 300,
+    mask_rate: float = 0.2,
+    threshold: float | None = None,
+    recovery_steps: int = 500,
+    recovery_rate: float = 3e-4,
+    max_share: float = 0.03,
+    max_opacity: float = 0.2,
+    mixup: float = 0.5,
+    padding: int | None = None,
+    flip: bool | None = None,
+    seed: int = 0,
+    precision: str | None = None,
     verbose="auto",
-    **settings,
 ) -> tuple[keras.Model, report_module.Report]:
     """Takes the backdoor out of a classifier, without knowing the trigger.
 
     Scans for a target class (`scan`), learns neuron masks (ANP) with a
     perturbation calibrated on the clean images, prunes as far as held-out
     clean accuracy allows, and wins accuracy back by self-distillation that
-    unlearns what triggers of the suspected classes call (`recover`).
+    unlearns the triggers of the suspected classes (`self_distill`).
 
     Args:
         classifier: built Keras classifier of images in [0, 1], [0, 255] or
@@ -52,8 +78,35 @@ def purify(
             has no say in any choice.
         oracle: the attack, to choose the threshold by; the report says so.
         class_names: a name a class, for the report.
+        held_out: float in (0, 1), share of the clean images that judges.
+        max_accuracy_drop: float in [0, 1], what pruning may cost on the
+            held-out images, with 95 % confidence; default 0.15 where the
+            scan is not sure, else 0.01.
+        always: bool, whether a classifier that the scan finds clean is
+            purified too.
+        scan_steps: int > 0, batches of the scan.
+        epsilon: float, ANP's perturbation; default by `choose_epsilon`.
+        alpha: float in [0, 1], weight of ANP's clean loss.
+        iterations: int > 0, batches of ANP.
+        mask_rate: float > 0, ANP's learning rate.
+        threshold: float in [0, 1], pruning threshold in place of a choice.
+        recovery_steps: int >= 0, batches of recovery, 0 for none.
+        recovery_rate: float > 0, learning rate of recovery by Adam, which
+            falls to 0; a tenth of it, then a hundredth, where that costs over
+            10 points of held-out accuracy.
+        max_share: float in (0, 1], pixels of the patches that are unlearned.
+        max_opacity: float in [0, 1], of the blends over all pixels that are
+            unlearned where no patch of that share turns images to a suspect,
+            0 for none.
+        mixup: float in [0, 1], of the recovery.
+        padding: int >= 0, pixels of the random crop of clean images; default
+            an eighth of their height, or less if the classifier tolerates
+            less.
+        flip: bool, whether clean images are mirrored; default where the
+            classifier tolerates it: digits and traffic signs must not be.
+        seed: int, of every random choice.
+        precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
         verbose: Keras' verbosity; 0 announces no steps either.
-        **settings: fields of `PurifySettings`.
 
     Returns:
         The purified classifier, plain Keras, which takes images as
@@ -63,43 +116,134 @@ def purify(
         ValueError: where the classifier, the images or a setting will not
             do, or clean accuracy is at chance.
     """
+    settings = {
+        name: value
+        for name, value in locals().items()
+        if name not in _NOT_SETTINGS
+    }
     start = time.monotonic()
-    settings = purification.PurifySettings(**settings)
-    settings = dataclasses.replace(
-        settings, precision=settings.precision or devices.default_precision()
-    )
     classifiers.check_classifier(classifier)
     clean = _checked(classifier, clean)
     if test is not None:
         classifiers.check_images(classifier, test.batch(256), name="test")
     values = value_range.find_value_range(classifier, clean)
     original = values.adapt(classifier)
-    optimise, judge = sampling.split_images(
-        clean, [1.0 - settings.held_out, settings.held_out], seed=settings.seed
+    run = run_settings.RunSettings(
+        seed=seed,
+        precision=precision or devices.default_precision(),
+        verbose=verbose,
     )
+    optimise, judge = run.hold_out(clean, held_out)
     flip, padding = calibration.choose_augmentation(
+        original, optimise, flip=flip, padding=padding, seed=seed
+    )
+    run = dataclasses.replace(run, flip=flip, padding=padding)
+
+    run.announce("Scanning for a backdoor")
+    found = scan(
         original,
         optimise,
-        flip=settings.flip,
-        padding=settings.padding,
-        seed=settings.seed,
+        steps=scan_steps,
+        epsilon=epsilon,
+        seed=seed,
+        precision=run.precision,
+        verbose=verbose,
     )
-    settings = dataclasses.replace(settings, flip=flip, padding=padding)
-    found = purification.Purification(
-        original, optimise, judge, settings, verbose
-    )
-    purified = found.run(oracle)
-    report = _report(
-        found,
-        purified,
-        scores=_scores(found, purified, judge, poisoning),
-        test_scores={}
-        if test is None
-        else _scores(found, purified, test, poisoning),
-        clean=clean,
+    wanted = always or oracle is not None or threshold is not None
+    if found.verdict == "clean" and not wanted:
+        masks, skipped, pruned, recovery = {}, {}, None, None
+        purified = copying.copy_classifier(original)
+    else:
+        run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
+        masks, skipped = anp.learn_masks(
+            original,
+            run.batches(optimise, _ANP_BATCH, replacement=True),
+            run,
+            epsilon=found.epsilon,
+            alpha=alpha,
+            iterations=iterations,
+            learning_rate=mask_rate,
+        )
+        run.announce("Scoring thresholds on held-out images")
+        if max_accuracy_drop is None:
+            max_accuracy_drop = _DROP_OF_VERDICT[found.verdict]
+        pruned = anp.prune(
+            original,
+            masks,
+            judge,
+            run,
+            threshold=threshold,
+            max_accuracy_drop=max_accuracy_drop,
+            confident=True,
+            oracle=oracle,
+        )
+        _check_above_chance(pruned, threshold)
+        purified, recovery = pruned.classifier, None
+    if pruned is not None and recovery_steps:
+        run.announce("Recovering accuracy and unlearning triggers")
+        recovery = trigger_unlearning.recover(
+            pruned.classifier,
+            original,
+            optimise,
+            judge,
+            run,
+            pruned=pruned.neurons,
+            triggers=found.triggers.of(found.suspects),
+            steps=recovery_steps,
+            learning_rate=recovery_rate,
+            max_share=max_share,
+            max_opacity=max_opacity,
+            mixup=mixup,
+        )
+        purified = recovery.classifier
+
+    # The weakest point of a curve prunes nothing: no threshold was taken.
+    took_threshold = pruned and (pruned.count or threshold is not None)
+    rows = {"before": original, "purified": purified}
+    if pruned is not None and pruned.count:
+        rows = {"before": original, "pruned": pruned.classifier, **rows}
+    scores = _scores(rows, judge, poisoning)
+    test_scores = {} if test is None else _scores(rows, test, poisoning)
+    images, labels = next(iter(judge.batch(_SAMPLES)))
+    report = report_module.Report(
+        verdict=_verdict(found, masks, pruned, recovery, test_scores or scores),
+        warnings=sanity.warnings(original, purified, clean, masks)
+        + _of_recovery(recovery),
+        scores=scores,
+        scored_on=f"{sampling.cardinality(judge)} clean images held out from "
+        "the optimisation (if the classifier was trained on them, they "
+        "flatter it before)",
+        test_scores=test_scores,
+        curve=pruned.curve if pruned else [],
+        chosen=pruned.chosen if pruned and took_threshold else None,
+        chosen_because=pruned.because if pruned else _NOTHING_CHANGED,
+        oracle=oracle is not None,
+        neuron_masks=masks,
+        pruned=pruned.neurons if pruned else {},
+        unlearned=found.suspects if recovery else [],
+        skipped=skipped,
+        samples=images.numpy(),
+        sample_labels=labels.numpy().tolist(),
+        predictions={
+            name: classifiers.predicted_classes(rows[name], images).tolist()
+            for name in ("before", "purified")
+        },
         class_names=class_names,
-        value_range_name=values.name,
+        attention=_attention(original, purified, images),
+        target_scores=_target_scores(found),
+        settings={
+            **settings,
+            "flip": flip,
+            "padding": padding,
+            "precision": run.precision,
+            "epsilon": found.epsilon,
+            "recovery_rate": recovery.learning_rate if recovery else None,
+            "value_range": values.name,
+        },
+        versions=report_module.versions(),
+        seed=seed,
         seconds=time.monotonic() - start,
+        peak_memory=report_module.peak_memory(),
     )
     return values.restore(purified), report
 
@@ -117,112 +261,71 @@ def _checked(classifier, clean):
     return clean
 
 
-def _scores(found, purified, images, poisoning):
-    """From row name to scores: before, pruned if any neuron was, purified."""
-    rows = {"before": found.original}
-    if any(map(len, found.pruned.values())):
-        rows["pruned"] = found.pruned_classifier
-    rows["purified"] = purified
+def _check_above_chance(pruned, threshold):
+    """Raises ValueError where the curve ended before a given threshold."""
+    if pruned.chosen is None:
+        raise ValueError(
+            "`threshold` must leave accuracy above chance; from "
+            f"{pruned.curve[-1].threshold} on it does not. Received: "
+            f"threshold={threshold}"
+        )
+
+
+def _scores(rows, images, poisoning):
     return {
         name: evaluation.evaluate(row, images, poisoning)
         for name, row in rows.items()
     }
 
 
-def _report(
-    found,
-    purified,
-    *,
-    scores,
-    test_scores,
-    clean,
-    class_names,
-    value_range_name,
-    seconds,
-):
-    images, labels = next(iter(found.judge.batch(_SAMPLES)))
-    rows = {"before": found.original, "purified": purified}
-    return report_module.Report(
-        verdict=_verdict(found, scores, test_scores),
-        warnings=sanity.warnings(found.original, purified, clean, found.masks),
-        scores=scores,
-        scored_on=f"{sampling.cardinality(found.judge)} clean images held "
-        "out from the optimisation (if the classifier was trained on them, "
-        "they flatter it before)",
-        test_scores=test_scores,
-        curve=found.curve,
-        chosen=found.chosen,
-        chosen_because=found.because,
-        oracle=found.oracle,
-        neuron_masks=found.masks,
-        pruned=found.pruned,
-        unlearned=found.unlearned,
-        skipped=found.skipped,
-        samples=images.numpy(),
-        sample_labels=labels.numpy().tolist(),
-        predictions={
-            name: classifiers.predicted_classes(row, images).tolist()
-            for name, row in rows.items()
-        },
-        class_names=class_names,
-        attention=_attention(rows, images),
-        target_scores=_target_scores(found.scan),
-        settings={
-            **dataclasses.asdict(found.settings),
-            "epsilon": found.scan.epsilon,
-            "recovery_rate": found.recovery_rate,
-            "value_range": value_range_name,
-        },
-        versions=report_module.versions(),
-        seed=found.settings.seed,
-        seconds=seconds,
-        peak_memory=report_module.peak_memory(),
-    )
-
-
-def _verdict(found, scores, test_scores):
-    said = f"The scan says: {found.scan}."
-    if found.pruned_classifier is None:
+def _verdict(found, masks, pruned, recovery, scores):
+    said = f"The scan says: {found}."
+    if pruned is None:
         return f"{said} The classifier was left as it is."
-    count = sum(map(len, found.pruned.values()))
-    total = sum(map(len, found.masks.values()))
-    judged, where = (
-        (test_scores, "test") if test_scores else (scores, "held-out")
-    )
-    loss = rates.accuracy_loss(judged["before"], judged["purified"])
+    total = sum(map(len, masks.values()))
+    loss = rates.accuracy_loss(scores["before"], scores["purified"])
     unlearned = ""
-    if found.unlearned:
-        classes = ", ".join(map(str, found.unlearned))
-        plural = "es" if len(found.unlearned) > 1 else ""
+    if recovery and found.suspects:
+        classes = ", ".join(map(str, found.suspects))
+        plural = "es" if len(found.suspects) > 1 else ""
         unlearned = f", and triggers of class{plural} {classes} unlearned"
     return (
-        f"{said} {count} of {total} neurons were pruned{unlearned}, at a cost "
-        f"of {loss} of {where} accuracy."
+        f"{said} {pruned.count} of {total} neurons were pruned{unlearned}, at "
+        f"a cost of {loss} of clean accuracy."
     )
 
 
-def _target_scores(scan):
+def _of_recovery(recovery):
+    """A warning where the gentlest recovery still costs too much."""
+    if recovery is None or not recovery.broke_down:
+        return []
+    return [
+        f"Recovery costs {recovery.loss} of held-out accuracy even at a "
+        f"learning rate of {recovery.learning_rate:g}: check the purified "
+        "classifier before you use it."
+    ]
+
+
+def _target_scores(found):
     return {
-        "verdict": str(scan),
-        "scores": scan.anomalies.tolist(),
-        "error_shares": scan.error_shares.tolist(),
-        "suspected": scan.suspected,
+        "verdict": str(found),
+        "scores": found.anomalies.tolist(),
+        "error_shares": found.error_shares.tolist(),
+        "suspected": found.suspected,
         "note": "The score is the anomaly of the smallest trigger found for "
-        f"the class; above {scanning.SURE_ABOVE} it speaks for a backdoor, "
-        f"below {scanning.SURE_BELOW} against one. Under adversarial neuron "
-        "perturbation the errors of a backdoored classifier gather in the "
-        "target class. Of clean digits networks the scan called backdoored: "
-        f"{scan.false_positive_rate}.",
+        f"the class; above {SURE_ABOVE} it speaks for a backdoor, below "
+        f"{SURE_BELOW} against one. Under adversarial neuron perturbation the "
+        "errors of a backdoored classifier gather in the target class.",
     }
 
 
-def _attention(rows, images):
+def _attention(original, purified, images):
     """Attention maps of the first image, none where there are no taps."""
     try:
-        taps = attention.find_taps(rows["before"])
+        taps = attention.find_taps(original)
     except ValueError:
         return {}
     return {
         name: attention.attention_maps(row, images, taps)
-        for name, row in rows.items()
+        for name, row in {"before": original, "purified": purified}.items()
     }

@@ -161,8 +161,8 @@ def accuracy_loss(before: Scores, after: Scores) -> AccuracyLoss:
     )
 
 
-def defence_effectiveness(before: Scores, after: Scores) -> float:
-    """Defence effectiveness rating in [0, 1]; 1 is a free, complete cure.
+def defense_effectiveness(before: Scores, after: Scores) -> float:
+    """Defense effectiveness rating in [0, 1]; 1 is a free, complete cure.
 
     `(max(0, fall of attack success) - max(0, fall of accuracy) + 1) / 2`
     (Zhu et al., Enhancing Fine-Tuning Based Backdoor Defense, ICCV 2023).

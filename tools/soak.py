@@ -51,13 +51,13 @@ def work(path: pathlib.Path, clean, poisoning) -> None:
     anp = tfbackdoor.AdversarialNeuronPruning(
         classifier, epsilon=_EPSILON, precision="float32"
     )
-    anp.compile(tfbackdoor.CoupledSGD(0.2, momentum=0.9))
+    anp.compile(tfbackdoor.training.CoupledSGD(0.2, momentum=0.9))
     anp.fit(batches, steps_per_epoch=_STEPS, epochs=2, verbose=0)
     tfbackdoor.prune_neurons(classifier, anp.neuron_masks(), number=2)
     nad = tfbackdoor.NeuralAttentionDistillation(
         classifier, tfbackdoor.load_classifier(path), precision="float32"
     )
-    nad.compile(tfbackdoor.CoupledSGD(0.01))
+    nad.compile(tfbackdoor.training.CoupledSGD(0.01))
     nad.fit(batches, steps_per_epoch=_STEPS, epochs=1, verbose=0)
     tfbackdoor.evaluate(classifier, clean, poisoning)
     with tempfile.TemporaryDirectory() as folder:

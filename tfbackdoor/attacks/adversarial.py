@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import classifiers
-from tfbackdoor import compute_view
-from tfbackdoor import sampling
+from tfbackdoor.data import sampling
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import compute_view
 
 
 class LinfPerturbation:

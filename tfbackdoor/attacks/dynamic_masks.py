@@ -3,17 +3,17 @@
 import keras
 import tensorflow as tf
 
-from tfbackdoor import compute_view
-from tfbackdoor import devices
-from tfbackdoor import fitting
-from tfbackdoor import training
+from tfbackdoor.network import compute_view
+from tfbackdoor.network import devices
+from tfbackdoor.training import classifier_training
+from tfbackdoor.training import trainer
 
 _RATE = 0.01
 _SMALL = 1e-7
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class MaskTraining(fitting.Trainer):
+class MaskTraining(trainer.Trainer):
     """Trains a mask generator to draw small masks that differ.
 
     `L = size_weight * max(0, mean(m(x)) - density) + |x - x'| / |m(x) - m(x')|`
@@ -83,19 +83,19 @@ class MaskTraining(fitting.Trainer):
                 (standardised, next_in_batch(standardised)),
                 (masks, next_in_batch(masks)),
             )
-            loss = training.share_of_replica(
+            loss = classifier_training.share_of_replica(
                 self.size_weight * excess + tf.reduce_mean(ratios)
             )
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
         compute_view.assign(updates)
-        training.log_losses(self, loss=loss)
+        classifier_training.log_losses(self, loss=loss)
         return self.get_metrics_result()
 
     def get_config(self):
         return {
             **super().get_config(),
-            **training.models_to_config(self, ["generator"]),
+            **classifier_training.models_to_config(self, ["generator"]),
             "density": self.density,
             "size_weight": self.size_weight,
             "precision": self.precision,
@@ -103,7 +103,9 @@ class MaskTraining(fitting.Trainer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**training.models_from_config(config, ["generator"]))
+        return cls(
+            **classifier_training.models_from_config(config, ["generator"])
+        )
 
 
 def next_in_batch(images):

@@ -6,7 +6,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from tfbackdoor import loading
+from tfbackdoor.network import loading
 
 _SHARPNESS = 20.0
 

@@ -3,17 +3,17 @@
 import keras
 import tensorflow as tf
 
-from tfbackdoor import compute_view
-from tfbackdoor import fitting
-from tfbackdoor import optimizers
-from tfbackdoor import training
 from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.network import compute_view
+from tfbackdoor.training import classifier_training
+from tfbackdoor.training import optimizers
+from tfbackdoor.training import trainer
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class InputAwareTraining(fitting.Trainer):
+class InputAwareTraining(trainer.Trainer):
     """Trains a classifier together with the generator of its triggers.
 
     `L = CE(f(x~), y~) + diversity * |x - x'| / |g(x) - g(x')|` (Nguyen & Tran
@@ -105,7 +105,7 @@ class InputAwareTraining(fitting.Trainer):
         """As `ClassifierTraining`, with Adam for the pattern generator."""
         super().compile(
             optimizer,
-            **training.compile_settings(
+            **classifier_training.compile_settings(
                 self.classifier, loss, metrics, **settings
             ),
         )
@@ -134,7 +134,7 @@ class InputAwareTraining(fitting.Trainer):
             zip(gradients[len(classified) :], generated)
         )
         compute_view.assign([*updates, *drawing])
-        training.log_losses(self, loss=loss)
+        classifier_training.log_losses(self, loss=loss)
         return self.compute_metrics(images, labels, outputs)
 
     def _attack(self, images, labels):
@@ -163,7 +163,7 @@ class InputAwareTraining(fitting.Trainer):
         return (
             tf.concat([stamped, images[end:]], 0),
             tf.concat([attacked, labels[backdoored:]], 0),
-            training.share_of_replica(mean),
+            classifier_training.share_of_replica(mean),
             updates,
         )
 
@@ -171,7 +171,7 @@ class InputAwareTraining(fitting.Trainer):
         names = ("classes", "target", "mode", "backdoor_rate", "cross_rate")
         return {
             **super().get_config(),
-            **training.models_to_config(self, self._models),
+            **classifier_training.models_to_config(self, self._models),
             **{name: getattr(self, name) for name in names},
             "diversity": self.diversity,
             "precision": self.precision,
@@ -179,7 +179,9 @@ class InputAwareTraining(fitting.Trainer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**training.models_from_config(config, cls._models))
+        return cls(
+            **classifier_training.models_from_config(config, cls._models)
+        )
 
 
 def _share(rate, count):

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import arrays
-from tfbackdoor import sampling
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import triggers
-from tfbackdoor.untrusted import json_files
+from tfbackdoor.data import sampling
+from tfbackdoor.files import arrays
+from tfbackdoor.files import json_files
 
 MODES = ("all_to_one", "all_to_all", "clean_label")
 _SETTINGS_FILE = "poisoning.json"

@@ -7,8 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import fit_settings
-from tfbackdoor import sampling
 from tfbackdoor.attacks import adversarial
 from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
@@ -17,6 +15,8 @@ from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.attacks import reflection_search
 from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import trojan
+from tfbackdoor.data import sampling
+from tfbackdoor.training import fit_settings
 
 _TROJAN_IMAGES = 64
 _RETRAINING_SHARE = 0.5

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import compute_view
 from tfbackdoor.attacks import refool
+from tfbackdoor.network import compute_view
 
 
 def choose_reflections(

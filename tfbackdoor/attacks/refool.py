@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import arrays
-from tfbackdoor import sampling
+from tfbackdoor.data import sampling
+from tfbackdoor.files import arrays
 
 VARIANTS = ("out_of_focus", "ghost", "in_focus")
 _ALPHAS = (0.45, 0.45)

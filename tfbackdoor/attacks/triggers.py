@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import arrays
+from tfbackdoor.files import arrays
 
 _CHECKERBOARD = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 1]], "float32")
 # Keeps exact products such as 0.8 * 5 from falling below their integer.

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import classifiers
-from tfbackdoor import compute_view
-from tfbackdoor import structure
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import triggers
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import compute_view
+from tfbackdoor.network import structure
 
 _SIDE, _MARGIN = 3, 4
 

@@ -1,234 +1,257 @@
-"""Adversarial Neuron Pruning: finds the neurons that carry a backdoor."""
+"""The steps of ANP: masks, pruning curve, choice, pruning, recovery."""
+
+import dataclasses
+import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import classifiers
-from tfbackdoor import compute_view
-from tfbackdoor import fitting
-from tfbackdoor import masking
-from tfbackdoor import neurons as neurons_module
-from tfbackdoor import optimizers
-from tfbackdoor import training as training_module
+from tfbackdoor import rates
+from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.defenses import adversarial_neuron_pruning
+from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import result
+from tfbackdoor.defenses import self_distillation
+from tfbackdoor.network import copying
+from tfbackdoor.training import classifier_training
+from tfbackdoor.training import optimizers
+from tfbackdoor.training import run_settings
+
+_ITERATIONS_PER_EPOCH = 100
 
 
-@keras.saving.register_keras_serializable("tfbackdoor")
-class AdversarialNeuronPruning(fitting.Trainer):
-    """Learns a mask in [0, 1] for each neuron of a suspicious classifier.
-
-    `min over m of alpha * L(m * w, b) + (1 - alpha) * max over |delta|, |xi|
-    <= epsilon of L((m + delta) * w, (1 + xi) * b)` (Wu & Wang 2021, eq. 6).
-    Neurons that the worst perturbation finds easiest to turn against the
-    clean images get small masks; they are the ones to prune.
-
-    As in the authors' code every pass uses batch statistics, and the
-    perturbation starts uniform in [-epsilon, epsilon] for each batch and is
-    not projected back. Unlike there, gradients are taken for the masks and
-    the perturbation only. No variable of the classifier changes.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pruned:
+    """A classifier pruned by its masks, and how far was chosen.
 
     Args:
-        classifier: built Keras classifier, logits or softmax out.
-        epsilon: float >= 0, largest relative change of a neuron's weight and
-            bias (0.4 in the paper; small networks need less).
-        alpha: float in [0, 1], weight of the unperturbed loss (0.2).
-        steps: int >= 1, sign-gradient steps of size `epsilon / steps` (1).
-        seed: int, start of the perturbations.
-        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
-            classifier's own. Masks, perturbations and losses stay float32.
-        synchronised: bool, whether batch statistics are those of the whole
-            batch over all replicas, so that any number of them learns the
-            same (default), or each replica's own, which is faster.
-
-    Input shape:
-        `(batch, height, width, channels)`, float32 in [0, 1].
-
-    Output shape:
-        `(batch, classes)`, what the masked classifier gives.
-
-    Raises:
-        ValueError: on an argument out of range, or a classifier without
-            maskable neurons.
-
-    Example:
-        anp = AdversarialNeuronPruning(classifier)
-        anp.compile()
-        anp.fit(batches, steps_per_epoch=100, epochs=20)
-        prune_neurons(classifier, anp.neuron_masks(), threshold=0.2)
-
-    Reference: Wu & Wang, Adversarial Neuron Pruning Purifies Backdoored Deep
-    Models, NeurIPS 2021.
+        classifier: the pruned copy.
+        neurons: from layer name to the indices of its pruned neurons.
+        curve: the scores on the held-out images, by threshold.
+        chosen: the point of the curve that was taken, None where a given
+            threshold lies beyond its end.
+        because: str, one sentence why.
     """
 
-    def __init__(
-        self,
-        classifier: keras.Model,
-        *,
-        epsilon: float = 0.4,
-        alpha: float = 0.2,
-        steps: int = 1,
-        seed: int = 0,
-        precision: str | None = None,
-        synchronised: bool = True,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        classifiers.check_classifier(classifier)
-        _check_settings(epsilon, alpha, steps)
-        self.epsilon = epsilon
-        self.alpha = alpha
-        self.steps = steps
-        self.seed = seed
-        self.precision = precision
-        self.neurons, self.skipped = neurons_module.find_neurons(classifier)
-        self.masks = masking.make_masks(self.neurons)
-        self.synchronised = synchronised
-        self._view = compute_view.ComputeView(
-            classifier, precision, synchronised=synchronised
-        )
-        self._view.use_batch_statistics()
-        self._loss_means = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("clean_loss", "perturbed_loss")
-        }
-        self.built = True
+    classifier: keras.Model
+    neurons: dict[str, np.ndarray]
+    curve: list[pruning.CurvePoint]
+    chosen: pruning.CurvePoint | None
+    because: str
 
     @property
-    def classifier(self) -> keras.Model:
-        """The classifier whose neurons are masked."""
-        return self._view.classifier
+    def count(self) -> int:
+        """How many neurons were pruned."""
+        return sum(map(len, self.neurons.values()))
 
-    def compile(self, optimizer=None, loss=None, metrics=None, **settings):
-        """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
 
-        The other settings are those of `training.compile_settings`.
-        """
-        super().compile(
-            optimizer or optimizers.CoupledSGD(0.2),
-            **training_module.compile_settings(
-                self.classifier, loss, metrics, **settings
+def by_anp(
+    classifier,
+    clean,
+    run,
+    *,
+    epsilon: float | None = 0.4,
+    alpha: float = 0.2,
+    steps: int = 1,
+    iterations: int = 2000,
+    batch_size: int = 128,
+    learning_rate: float = 0.2,
+    momentum: float = 0.9,
+    held_out: float = 0.2,
+    max_accuracy_drop: float = 0.03,
+    threshold: float | None = None,
+    neuron_masks: dict | None = None,
+    recovery_steps: int = 0,
+    recovery_rate: float = 0.01,
+    recovery_batch_size: int = 64,
+) -> result.DefenseResult:
+    """ANP (Wu & Wang 2021); see `AdversarialNeuronPruning`.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        run: the other arguments of `defend`.
+        epsilon: float >= 0, the perturbation (0.4), or None: `choose_epsilon`.
+        alpha: float in [0, 1], weight of the clean loss (0.2).
+        steps: int > 0, steps of the perturbation (1).
+        iterations: int > 0, batches (2,000), split evenly into epochs of at
+            most 100 and rounded up where they do not divide.
+        batch_size: int > 0 (128).
+        learning_rate: float > 0, of the masks (0.2).
+        momentum: float in [0, 1), of the masks (0.9).
+        held_out: float in (0, 1), share of the clean images that judges.
+        max_accuracy_drop: float in [0, 1], held-out accuracy that pruning may
+            cost, see `choose_threshold`.
+        threshold: float in [0, 1], in place of choosing one (0.2 in the
+            paper).
+        neuron_masks: masks learned before, in place of learning them.
+        recovery_steps: int >= 0, batches of `self_distill` on all clean images
+            (none in the paper).
+        recovery_rate: float > 0, its learning rate at the start.
+        recovery_batch_size: int > 0, images in each of them.
+    """
+    optimise, judge = run.hold_out(clean, held_out)
+    masks = neuron_masks
+    if masks is None:
+        batches = run.batches(optimise, batch_size, replacement=True)
+        if epsilon is None:
+            epsilon = calibration.choose_epsilon(
+                classifier, batches, seed=run.seed, precision=run.precision
+            )
+        masks, _ = learn_masks(
+            classifier,
+            batches,
+            run,
+            epsilon=epsilon,
+            alpha=alpha,
+            steps=steps,
+            iterations=iterations,
+            learning_rate=learning_rate,
+            momentum=momentum,
+        )
+    pruned = prune(
+        classifier,
+        masks,
+        judge,
+        run,
+        threshold=threshold,
+        max_accuracy_drop=max_accuracy_drop,
+    )
+    stages = {"after ANP": pruned.classifier}
+    if recovery_steps:
+        stages["recovered"] = self_distillation.self_distill(
+            pruned.classifier,
+            classifier,
+            # Nothing is judged any more, so that all clean images may teach.
+            run.batches(clean, recovery_batch_size, replacement=True),
+            pruned.neurons,
+            steps=recovery_steps,
+            learning_rate=recovery_rate,
+            precision=run.precision,
+            verbose=run.verbose,
+        )
+    is_given = threshold is not None
+    return result.DefenseResult(
+        stages,
+        {
+            "epsilon": epsilon if neuron_masks is None else None,
+            "threshold": threshold if is_given else pruned.chosen.threshold,
+            "threshold_chosen_by": (
+                "the user" if is_given else "held-out clean accuracy"
             ),
+        },
+        {"masks": masks, "curve": pruned.curve, "pruned": pruned.neurons},
+    )
+
+
+def learn_masks(
+    classifier: keras.Model,
+    batches: tf.data.Dataset,
+    run: run_settings.RunSettings,
+    *,
+    epsilon: float,
+    alpha: float = 0.2,
+    steps: int = 1,
+    iterations: int = 2000,
+    learning_rate: float = 0.2,
+    momentum: float = 0.9,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The neuron masks of a classifier, and the layers without any.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        batches: endless batched data set of clean `(images, labels)`.
+        run: seed, precision, synchronisation and verbosity.
+        epsilon, alpha, steps: see `AdversarialNeuronPruning`.
+        iterations, learning_rate, momentum: see `by_anp`.
+
+    Returns:
+        From layer name to mask, and from layer name to the reason why it has
+        none.
+    """
+    anp = adversarial_neuron_pruning.AdversarialNeuronPruning(
+        classifier,
+        epsilon=epsilon,
+        alpha=alpha,
+        steps=steps,
+        seed=run.seed,
+        synchronised=run.synchronised,
+        precision=run.precision,
+    )
+    anp.compile(optimizers.CoupledSGD(learning_rate, momentum=momentum))
+    epochs = math.ceil(iterations / _ITERATIONS_PER_EPOCH)
+    anp.fit(
+        batches,
+        steps_per_epoch=math.ceil(iterations / epochs),
+        epochs=epochs,
+        callbacks=[classifier_training.StopOnNaN()],
+        verbose=run.verbose,
+    )
+    return anp.neuron_masks(), anp.skipped
+
+
+def prune(
+    classifier: keras.Model,
+    masks: dict[str, np.ndarray],
+    judge: tf.data.Dataset,
+    run: run_settings.RunSettings,
+    *,
+    threshold: float | None = None,
+    max_accuracy_drop: float = 0.03,
+    confident: bool = False,
+    oracle: poisoning_module.Poisoning | None = None,
+) -> Pruned:
+    """A copy of a classifier, pruned as far as held-out images allow.
+
+    Args:
+        classifier: the classifier that the masks were learned on; it is not
+            changed.
+        masks: from layer name to mask.
+        judge: unbatched clean images that no mask was learned on.
+        run: the precision of the forward passes.
+        threshold: float in [0, 1], in place of choosing one.
+        max_accuracy_drop, confident: see `choose_threshold`.
+        oracle: the attack, to choose the threshold by, which no defender can.
+    """
+    given = set() if threshold is None else {threshold}
+    curve = pruning.pruning_curve(
+        classifier,
+        masks,
+        judge,
+        oracle,
+        thresholds=sorted({*pruning.THRESHOLDS, *given}),
+        precision=run.precision,
+    )
+    copy = copying.copy_classifier(classifier)
+    if threshold is not None:
+        pruned = pruning.prune_neurons(copy, masks, threshold=threshold)
+        chosen = next((p for p in curve if p.threshold == threshold), None)
+        because = "The user gave the threshold."
+        return Pruned(copy, pruned, curve, chosen, because)
+    if oracle is None:
+        chosen = pruning.choose_threshold(
+            curve, max_accuracy_drop=max_accuracy_drop, confident=confident
         )
-
-    def call(self, inputs, training=False):
-        values = masking.masked_values(self.neurons, self.masks)
-        outputs, _ = self._view(inputs, training=training, values=values)
-        return outputs
-
-    def train_step(self, data):
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        batch = (images, labels, weights)
-        masks = self.trainable_variables
-        perturbation = self.ascend(batch, self.initial_perturbation())
-        perturbed_loss, perturbed_gradients, _ = self._differentiate(
-            batch, perturbation, masks
-        )
-        clean_loss, clean_gradients, outputs = self._differentiate(
-            batch, None, masks
-        )
-        self.optimizer.apply_gradients(
-            (self._trade_off(clean, perturbed), mask)
-            for clean, perturbed, mask in zip(
-                clean_gradients, perturbed_gradients, masks
-            )
-        )
-        training_module.log_losses(
-            self,
-            loss=self._trade_off(clean_loss, perturbed_loss),
-            clean_loss=clean_loss,
-            perturbed_loss=perturbed_loss,
-        )
-        return self.compute_metrics(images, labels, outputs, weights)
-
-    def initial_perturbation(self):
-        """A uniform draw in [-epsilon, epsilon], the same on all replicas."""
-        iteration = tf.cast(self.optimizer.iterations, "int32")
-        return tf.random.stateless_uniform(
-            [sum(masking.perturbation_sizes(self.neurons))],
-            seed=tf.stack([self.seed, iteration]),
-            minval=-self.epsilon,
-            maxval=self.epsilon,
-            dtype=self.masks[0].dtype,
-        )
-
-    def ascend(self, batch, perturbation):
-        """The perturbation after `steps` sign-gradient steps up the loss."""
-        if self.epsilon == 0.0:
-            return perturbation
-        for _ in range(self.steps):
-            _, (gradient,), _ = self._differentiate(
-                batch, perturbation, [perturbation]
-            )
-            replica = tf.distribute.get_replica_context()
-            if replica.num_replicas_in_sync > 1:
-                gradient = replica.all_reduce("sum", gradient)
-            step = self.epsilon / self.steps * tf.sign(gradient)
-            perturbation = tf.stop_gradient(perturbation + step)
-        return perturbation
-
-    def perturbed_scores(self, images, labels):
-        """What the classifier gives under the worst perturbation found.
-
-        Args:
-            images: `(batch, height, width, channels)`, float32 in [0, 1].
-            labels: `(batch,)` integers.
-
-        Returns:
-            Tensor `(batch, classes)`, by batch statistics as in training.
-        """
-        batch = (images, labels, None)
-        perturbation = self.ascend(batch, self.initial_perturbation())
-        values = masking.masked_values(self.neurons, self.masks, perturbation)
-        outputs, _ = self._view(images, training=True, values=values)
-        return outputs
-
-    def neuron_masks(self) -> dict[str, np.ndarray]:
-        """From layer name to its mask, float array `(neurons,)` in [0, 1]."""
-        return {
-            group.layer: keras.ops.convert_to_numpy(mask.neuron_mask)
-            for group, mask in zip(self.neurons, self.masks)
-        }
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            **training_module.models_to_config(self, ["classifier"]),
-            "epsilon": self.epsilon,
-            "alpha": self.alpha,
-            "steps": self.steps,
-            "seed": self.seed,
-            "precision": self.precision,
-            "synchronised": self.synchronised,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**training_module.models_from_config(config, ["classifier"]))
-
-    def _differentiate(self, batch, perturbation, sources):
-        """Loss, its gradients for `sources` alone, and the outputs."""
-        images, labels, weights = batch
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for source in sources:
-                tape.watch(getattr(source, "value", source))
-            values = masking.masked_values(
-                self.neurons, self.masks, perturbation
-            )
-            outputs, updates = self._view(images, training=True, values=values)
-            loss = self.compute_loss(images, labels, outputs, weights)
-        for variable, value in updates:
-            if self._view.owns(variable):
-                variable.assign(value)
-        return loss, tape.gradient(loss, sources), outputs
-
-    def _trade_off(self, clean, perturbed):
-        return self.alpha * clean + (1.0 - self.alpha) * perturbed
+    else:
+        chosen = pruning.least_attacked(curve, max_accuracy_drop)
+    pruned = pruning.prune_neurons(copy, masks, number=chosen.pruned)
+    because = _explain(curve, chosen, max_accuracy_drop, confident, oracle)
+    return Pruned(copy, pruned, curve, chosen, because)
 
 
-def _check_settings(epsilon, alpha, steps):
-    if epsilon < 0.0:
-        raise ValueError(f"`epsilon` must be >= 0. Received: epsilon={epsilon}")
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
-    if steps < 1:
-        raise ValueError(f"`steps` must be >= 1. Received: steps={steps}")
+def _explain(curve, chosen, max_accuracy_drop, confident, oracle):
+    """One sentence on why `chosen` was taken."""
+    plural = "" if max_accuracy_drop == 0.01 else "s"
+    budget = f"{100 * max_accuracy_drop:g} point{plural} of held-out accuracy"
+    if oracle is not None:
+        return f"Least attack success within {budget}."
+    if not chosen.pruned:
+        return f"The weakest pruning may cost more than {budget}."
+    loss = rates.accuracy_loss(curve[0].scores, chosen.scores)
+    confidence = " with 95 % confidence" if confident else ""
+    return (
+        f"Strongest pruning whose loss, {loss}, stays within {budget}"
+        f"{confidence}."
+    )

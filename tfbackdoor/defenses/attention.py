@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from tfbackdoor import classifiers
-from tfbackdoor import structure
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import structure
 
 # Keeps the norm of an all-zero map from dividing by zero (authors' code).
 _NORM_FLOOR = 1e-6

@@ -3,16 +3,16 @@
 import keras
 import tensorflow as tf
 
-from tfbackdoor import classifiers
-from tfbackdoor import compute_view
-from tfbackdoor import inversion as inversion_module
-from tfbackdoor import structure
-from tfbackdoor import training
 from tfbackdoor.defenses import attention
+from tfbackdoor.defenses import inversion as inversion_module
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import compute_view
+from tfbackdoor.network import structure
+from tfbackdoor.training import classifier_training
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class Distillation(training.ClassifierTraining):
+class Distillation(classifier_training.ClassifierTraining):
     """Trains a classifier to see images as a teacher does.
 
     `L = -sum over classes of p_teacher * log p_student + sum over taps of

@@ -7,11 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import classifiers
-from tfbackdoor import neurons as neurons_module
-from tfbackdoor import structure
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import result
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import copying
+from tfbackdoor.network import neurons as neurons_module
+from tfbackdoor.network import structure
 
 _STEPS = 64
 _READ_BATCH = 256
@@ -131,9 +133,68 @@ def prune_dormant(
     chosen = pruning.choose_threshold(
         curve, max_accuracy_drop=max_accuracy_drop
     )
-    copy = fine_tuning.copy_classifier(classifier)
+    copy = copying.copy_classifier(classifier)
     pruned = pruning.prune_neurons(copy, masks, number=chosen.pruned)
     return DormantPruning(copy, group.layer, pruned, curve, chosen)
+
+
+def by_fine_pruning(
+    classifier,
+    clean,
+    run,
+    *,
+    layer: str | None = None,
+    max_accuracy_drop: float = 0.04,
+    held_out: float = 0.2,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 0.01,
+    decay_factor: float = 1.0,
+    decay_every: int = 2,
+    weight_decay: float = 1e-4,
+) -> result.DefenseResult:
+    """Fine-Pruning (Liu et al. 2018); see `prune_dormant`.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        run: the other arguments of `defend`.
+        layer: name of the layer to prune, default the last convolution.
+        max_accuracy_drop: float in [0, 1], held-out accuracy that pruning may
+            cost (0.04).
+        held_out: float in (0, 1), share of the clean images that judges.
+        epochs: int > 0, of fine-tuning.
+        batch_size: int > 0.
+        learning_rate: float > 0, lower than in fine-tuning alone.
+        decay_factor: float in (0, 1], see `step_decay`.
+        decay_every: int > 0, see `step_decay`.
+        weight_decay: float >= 0.
+    """
+    optimise, judge = run.hold_out(clean, held_out)
+    found = prune_dormant(
+        classifier,
+        optimise,
+        judge,
+        layer=layer,
+        max_accuracy_drop=max_accuracy_drop,
+        precision=run.precision,
+    )
+    tuned = fine_tuning.fine_tune(
+        found.classifier,
+        run.batches(optimise, batch_size),
+        epochs=epochs,
+        optimizer=fine_tuning.paper_optimizer(learning_rate, weight_decay),
+        decay_factor=decay_factor,
+        decay_every=decay_every,
+        pruned=found.pruned,
+        precision=run.precision,
+        verbose=run.verbose,
+    )
+    return result.DefenseResult(
+        {"pruned": found.classifier, "after fine-pruning": tuned},
+        {"layer": found.layer, "pruned_channels": found.chosen.pruned},
+        {"curve": found.curve, "pruned": found.pruned},
+    )
 
 
 def _group(classifier, layer):

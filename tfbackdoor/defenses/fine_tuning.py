@@ -1,15 +1,14 @@
 """Fine-tuning on clean images, as NAD makes its teacher."""
 
-import tempfile
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import optimizers
-from tfbackdoor import structure
-from tfbackdoor import training
 from tfbackdoor.defenses import pruning
+from tfbackdoor.defenses import result
+from tfbackdoor.network import copying
+from tfbackdoor.training import classifier_training
+from tfbackdoor.training import optimizers
 
 
 def paper_optimizer(
@@ -69,12 +68,12 @@ def fine_tune(
         precision: of the forward passes, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
-    tuned = copy_classifier(classifier)
-    fit = training.ClassifierTraining(tuned, precision=precision)
+    tuned = copying.copy_classifier(classifier)
+    fit = classifier_training.ClassifierTraining(tuned, precision=precision)
     fit.compile(optimizer=optimizer or paper_optimizer())
     callbacks = [
         step_decay(factor=decay_factor, every=decay_every),
-        training.StopOnNaN(),
+        classifier_training.StopOnNaN(),
     ]
     if pruned is not None:
         callbacks.append(pruning.HoldPruned(tuned, pruned))
@@ -89,6 +88,61 @@ def fine_tune(
         verbose=verbose,
     )
     return tuned
+
+
+def by_fine_tuning(
+    classifier,
+    clean,
+    run,
+    *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    decay_factor: float = 0.1,
+    decay_every: int = 2,
+    weight_decay: float = 1e-4,
+    cutout_holes: int = 1,
+    cutout_length: int = 9,
+    held_out: float = 0.0,
+) -> result.DefenseResult:
+    """All weights fine-tuned, as NAD's teacher is (Li et al. 2021).
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        run: the other arguments of `defend`.
+        epochs: int > 0 (5 to 10 in NAD).
+        batch_size: int > 0 (64).
+        learning_rate: float > 0 at the start (0.1).
+        decay_factor: float in (0, 1], what multiplies it (0.1) ...
+        decay_every: int > 0, ... after so many epochs (2).
+        weight_decay: float >= 0 (1e-4).
+        cutout_holes: int >= 0, holes of Cutout (1).
+        cutout_length: int > 0, their side in pixels (9).
+        held_out: float in [0, 1), share of the clean images by whose accuracy
+            the best epoch is kept; 0 keeps the last.
+    """
+    validation = None
+    if held_out:
+        clean, judge = run.hold_out(clean, held_out)
+        validation = judge.batch(256)
+    tuned = fine_tune(
+        classifier,
+        run.batches(
+            clean,
+            batch_size,
+            cutout_holes=cutout_holes,
+            cutout_length=cutout_length,
+        ),
+        validation=validation,
+        epochs=epochs,
+        optimizer=paper_optimizer(learning_rate, weight_decay),
+        decay_factor=decay_factor,
+        decay_every=decay_every,
+        precision=run.precision,
+        verbose=run.verbose,
+    )
+    return result.DefenseResult({"after fine-tuning": tuned})
 
 
 class _KeepBest(keras.callbacks.Callback):
@@ -119,33 +173,3 @@ class _KeepBest(keras.callbacks.Callback):
 
     def set_state(self, arrays):
         self._accuracy, *self._weights = arrays
-
-
-def copy_classifier(classifier: keras.Model) -> keras.Model:
-    """A copy with weights of its own.
-
-    Raises:
-        ValueError: where Keras cannot copy it (a subclassed model that is not
-            registered as serialisable).
-    """
-    try:
-        copied = keras.models.clone_model(classifier)
-    except (TypeError, ValueError, NotImplementedError):
-        return _copy_by_file(classifier)
-    copied.set_weights(classifier.get_weights())
-    structure.refresh_statistics(copied)
-    return copied
-
-
-def _copy_by_file(classifier):
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/classifier.keras"
-        try:
-            classifier.save(path)
-            return keras.models.load_model(path, compile=False)
-        except Exception as error:
-            raise ValueError(
-                "`classifier` must be a model that Keras can copy: functional, "
-                "sequential, or subclassed with get_config and registered as "
-                f"serialisable. Received: {type(classifier).__name__}"
-            ) from error

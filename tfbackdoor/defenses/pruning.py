@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import classifiers
 from tfbackdoor import evaluation
-from tfbackdoor import neurons as neurons_module
 from tfbackdoor import rates
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import neurons as neurons_module
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 _UNPRUNED = -1.0
@@ -194,6 +194,24 @@ def choose_threshold(
             break
         chosen = point
     return chosen
+
+
+def least_attacked(
+    curve: Sequence[CurvePoint], max_accuracy_drop: float
+) -> CurvePoint:
+    """The point of least attack success that clean accuracy can afford.
+
+    An oracle: no defender knows attack success.
+
+    Args:
+        curve: of `pruning_curve`, scored with the attack.
+        max_accuracy_drop: float in [0, 1].
+    """
+    floor = curve[0].scores.clean_accuracy.value - max_accuracy_drop
+    return min(
+        (p for p in curve if p.scores.clean_accuracy.value >= floor),
+        key=lambda point: point.scores.attack_success.value,
+    )
 
 
 class HoldPruned(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from tfbackdoor import rates
-from tfbackdoor import training
+from tfbackdoor.training import classifier_training
 
 _PAPERS_RATE = 0.1
 _LOWEST, _HIGHEST = _PAPERS_RATE / 16, _PAPERS_RATE * 8
@@ -38,7 +38,7 @@ def choose_learning_rate(
     def is_borne(rate):
         try:
             scores = scores_at(rate)
-        except training.TrainingDivergedError:
+        except classifier_training.TrainingDivergedError:
             tried[rate] = 0.0
             return False
         tried[rate] = scores.clean_accuracy.value

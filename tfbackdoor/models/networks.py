@@ -7,7 +7,7 @@ import keras
 from tfbackdoor.models import mobilenet
 from tfbackdoor.models import resnet
 from tfbackdoor.models import vgg
-from tfbackdoor.models import wide_resnet
+from tfbackdoor.models import wrn
 
 # From name to builder `(image_shape, classes, *, width=1)`.
 NETWORKS = {
@@ -17,10 +17,10 @@ NETWORKS = {
     "resnet101": resnet.resnet101,
     "resnet152": resnet.resnet152,
     "preact_resnet18": resnet.preact_resnet18,
-    "wide_resnet": wide_resnet.wide_resnet,
-    "wrn10": functools.partial(wide_resnet.wide_resnet, depth=10),
-    "wrn16": functools.partial(wide_resnet.wide_resnet, depth=16),
-    "wrn40": functools.partial(wide_resnet.wide_resnet, depth=40),
+    "wide_resnet": wrn.wide_resnet,
+    "wrn10": functools.partial(wrn.wide_resnet, depth=10),
+    "wrn16": functools.partial(wrn.wide_resnet, depth=16),
+    "wrn40": functools.partial(wrn.wide_resnet, depth=40),
     "vgg19": vgg.vgg19,
     "mobilenet_v2": mobilenet.mobilenet_v2,
 }

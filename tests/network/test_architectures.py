@@ -1,0 +1,208 @@
+"""Networks of `keras.applications`, with random weights and small images."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+
+import tfbackdoor
+from tfbackdoor.defenses import attention
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import structure
+
+_CLASSES = 4
+# What float32 and another kernel of normalisation make of 121 layers: 2e-5.
+_ROUNDING = 1e-4
+_BN, _LN = "BatchNormalization", "LayerNormalization"
+# The smallest images each takes, and the layers with neurons it has. Kernels
+# are those of squeeze-and-excite blocks, of MLPs, and of VGG.
+_NETWORKS = {
+    "ResNet50V2": (32, {_BN: 49}),
+    "MobileNetV3Small": (32, {_BN: 34, "Conv2D": 19}),
+    "EfficientNetB0": (32, {_BN: 49, "Conv2D": 32}),
+    "ConvNeXtTiny": (32, {_LN: 23, "Dense": 36}),
+    "InceptionV3": (75, {_BN: 94}),
+    "DenseNet121": (32, {_BN: 121}),
+    "VGG16": (32, {"Conv2D": 13, "Dense": 2}),
+    "Xception": (71, {_BN: 40}),
+}
+
+
+def _fill(variable, rng):
+    """Distinct values of a size that keeps activations in range."""
+    name, shape = variable.path.split("/")[-1], variable.shape
+    if name in ("gamma", "variance", "moving_variance"):
+        return rng.uniform(0.5, 1.5, shape)
+    if "kernel" in name:
+        fan_in = np.prod(shape[:2] if "depthwise" in name else shape[:-1])
+        return rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
+    return rng.normal(0.0, 0.1, shape)
+
+
+def _learn_statistics(classifier):
+    """Moves all moving statistics halfway to those of some images.
+
+    Without them activations overflow; with all of them channels that hardly
+    vary magnify rounding.
+    """
+    normalisations = [
+        layer
+        for layer in structure.named_layers(classifier).values()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momenta = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 0.5
+    classifier(_images(classifier), training=True)
+    for layer, momentum in zip(normalisations, momenta):
+        layer.momentum = momentum
+
+
+@pytest.fixture(scope="module", params=_NETWORKS)
+def network(request):
+    """A network's name, its classifier, and its masked forward pass."""
+    size, _ = _NETWORKS[request.param]
+    keras.utils.set_random_seed(0)
+    classifier = getattr(keras.applications, request.param)(
+        weights=None, input_shape=(size, size, 3), classes=_CLASSES
+    )
+    rng = np.random.default_rng(0)
+    for variable in classifier.weights:
+        if variable.dtype == "float32":
+            variable.assign(_fill(variable, rng))
+    structure.refresh_statistics(classifier)
+    _learn_statistics(classifier)
+    anp = tfbackdoor.AdversarialNeuronPruning(classifier)
+    yield request.param, classifier, anp
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def name(network):
+    return network[0]
+
+
+@pytest.fixture
+def classifier(network):
+    """The classifier; what a test does to its weights is undone."""
+    _, classifier, _ = network
+    weights = classifier.get_weights()
+    yield classifier
+    classifier.set_weights(weights)
+
+
+@pytest.fixture
+def anp(network):
+    """The masked classifier with masks of one."""
+    _, _, anp = network
+    for mask in anp.masks:
+        mask.neuron_mask.assign(np.ones(mask.neurons))
+    return anp
+
+
+def _images(classifier, count=4):
+    rng = np.random.default_rng(1)
+    shape = (count, *tfbackdoor.network.image_shape(classifier))
+    return rng.random(shape).astype("float32")
+
+
+def test_every_layer_with_weights_holds_neurons_or_says_why_not(
+    name, classifier, anp
+):
+    layers = structure.named_layers(classifier)
+    kinds = collections.Counter(
+        type(layers[group.layer]).__name__ for group in anp.neurons
+    )
+    assert kinds == _NETWORKS[name][1]
+    found = {group.layer for group in anp.neurons}
+    assert not found & anp.skipped.keys()
+    assert found | anp.skipped.keys() == {
+        layer for layer in layers if layers[layer].weights
+    }
+    reasons = collections.Counter(anp.skipped.values())
+    assert reasons.pop("gives the class scores") == 1
+    reasons.pop("followed by a normalisation, whose channels are masked", 0)
+    adapted = {"no maskable neurons in a Normalization": 1}
+    assert reasons == (adapted if name == "EfficientNetB0" else {})
+
+
+def test_probabilities_are_told(classifier):
+    assert not classifiers.gives_logits(classifier)
+
+
+def test_steps_of_anp_change_no_variable_of_the_classifier(
+    name, classifier, anp
+):
+    before = [variable.numpy() for variable in classifier.variables]
+    # Keras compiles each grouped convolution of ConvNeXt at each call.
+    count = 2 if name == "ConvNeXtTiny" else 4
+    # Eager: tracing takes longer than the steps.
+    anp.compile(run_eagerly=True)
+    images = _images(classifier, count)
+    history = anp.fit(images, np.arange(count), batch_size=2, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    masks = np.concatenate(list(anp.neuron_masks().values()))
+    assert masks.min() >= 0.0 and masks.max() <= 1.0
+    assert np.mean(masks < 1.0) > 0.2
+    for old, variable in zip(before, classifier.variables):
+        np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_pruning_does_to_the_classifier_what_masks_do_to_its_view(
+    classifier, anp
+):
+    images = _images(classifier)
+    plain = classifier(images, training=False).numpy()
+    np.testing.assert_allclose(anp(images), plain, atol=_ROUNDING)
+    rng = np.random.default_rng(2)
+    for mask in anp.masks:
+        mask.neuron_mask.assign(rng.random(mask.neurons) > 0.05)
+    masked = anp(images).numpy()
+    assert np.abs(masked - plain).max() > 10 * _ROUNDING
+    before = {id(v): v.numpy() for v in classifier.variables}
+    pruned = tfbackdoor.prune_neurons(
+        classifier, anp.neuron_masks(), threshold=0.0
+    )
+    np.testing.assert_allclose(classifier(images), masked, atol=_ROUNDING)
+    zeroed = {}
+    for group in anp.neurons:
+        for variable, shape in group.zeroed:
+            kept = ~np.isin(np.arange(group.count), pruned[group.layer])
+            zeroed[id(variable)] = kept.reshape(shape)
+    for variable in classifier.variables:
+        expected = before[id(variable)] * zeroed.get(id(variable), 1)
+        np.testing.assert_array_equal(variable.numpy(), expected)
+
+
+def test_three_taps_of_three_resolutions_differ_between_positions(classifier):
+    taps = tfbackdoor.find_taps(classifier)
+    shapes = attention.feature_shapes(classifier)
+    positions = [shapes[tap][0] * shapes[tap][1] for tap in taps]
+    assert len(taps) == 3
+    assert positions == sorted(set(positions), reverse=True)
+    assert positions[-1] >= 4
+    maps = attention.attention_maps(classifier, _images(classifier), taps)
+    for tap, attention_map in maps.items():
+        attention.check_not_constant(tap, attention_map[None, ..., None])
+
+
+def test_pruned_classifier_reloads_with_the_same_scores(
+    classifier, anp, tmp_path
+):
+    masks = anp.neuron_masks()
+    tfbackdoor.prune_neurons(classifier, masks, number=5)
+    classifier.save(tmp_path / "classifier.keras")
+    loaded = tfbackdoor.load_classifier(tmp_path / "classifier.keras")
+    images = _images(classifier)
+    np.testing.assert_allclose(loaded(images), classifier(images), atol=1e-6)
+    assert tfbackdoor.network.image_shape(loaded) == images.shape[1:]
+
+
+# The smallest stands for all: reading back in a new process takes long.
+@pytest.mark.parametrize("network", ["MobileNetV3Small"], indirect=True)
+def test_the_smallest_is_exported_and_read_back(classifier, tmp_path):
+    folder = tfbackdoor.export_classifier(
+        classifier, tmp_path, _images(classifier)
+    )
+    assert (folder / "saved_model").is_dir()

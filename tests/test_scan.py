@@ -1,0 +1,123 @@
+import numpy as np
+import planted
+import pytest
+import specimens
+
+import tfbackdoor
+from tfbackdoor.scanning import patch_inversion
+
+
+def test_scan_names_the_planted_target():
+    found = tfbackdoor.scan(
+        planted.classifier(), planted.images(60), steps=150, verbose=0
+    )
+    assert found.verdict == "backdoored"
+    assert found.suspected == planted.TARGET
+    assert found.suspects == [planted.TARGET]
+    assert str(found) == "backdoored; the target is class 3"
+    assert found.to_json()["anomalies"][3] == found.anomalies.max() > 3.5
+
+
+def test_scan_clears_the_classifier_without_its_backdoor():
+    classifier = planted.classifier()
+    head = classifier.get_layer("head")
+    kernel = head.kernel.numpy()
+    kernel[planted.CLASSES] = 0.0
+    head.kernel.assign(kernel)
+    found = tfbackdoor.scan(
+        classifier, planted.images(60), steps=150, verbose=0
+    )
+    assert found.verdict != "backdoored"
+    assert found.suspected is None
+
+
+# Logs are 0, 1, 2, 3, 4: the median 2, the deviations below it 0, 1, 2.
+def test_anomaly_is_counted_in_deviations_below_the_median():
+    scores = patch_inversion.anomaly_scores(
+        np.exp([0.0, 1, 2, 3, 4]), np.ones(5)
+    )
+    expected = np.array([2.0, 1.0, 0.0, -1.0, -2.0]) / 1.4826
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_a_trigger_that_failed_is_not_suspicious():
+    sizes = np.array([0.01, 20.0, 21.0, 22.0, 23.0])
+    scores = patch_inversion.anomaly_scores(sizes, [0.1, 1.0, 1.0, 1.0, 1.0])
+    assert scores[0] <= 0.0
+
+
+def _scan(anomalies, error_shares):
+    count = len(anomalies)
+    patches = np.ones((count, 2, 2, 1))
+    triggers = tfbackdoor.defenses.InvertedTriggers(
+        np.arange(count), patches, patches, np.ones(count)
+    )
+    return tfbackdoor.Scan(
+        np.array(anomalies), triggers, np.array(error_shares), 0.2
+    )
+
+
+_SPREAD = [0.2, 0.2, 0.2, 0.2, 0.1, 0.1]
+_IN_FOUR = [0.1, 0.1, 0.05, 0.05, 0.7, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "error_shares", "verdict", "suspects"),
+    [
+        ([0, 0.5, 1, 0, 2, 0], _SPREAD, "clean", []),
+        ([0, 0.5, 1, 0, 2, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 0.5, 2, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 3, 0], _SPREAD, "not sure", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 3, 0], _IN_FOUR, "backdoored", [4]),
+        ([0, 0.5, 3, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 5, 1, 0, 4, 0], _SPREAD, "backdoored", [1, 4]),
+        ([9, 0, 0], [1.0, 0.0, 0.0], "not sure", [0, 1, 2]),
+    ],
+)
+def test_verdict_of_patches_and_errors(
+    anomalies, error_shares, verdict, suspects
+):
+    found = _scan(anomalies, error_shares)
+    assert (found.verdict, found.suspects) == (verdict, suspects)
+    suspected = suspects[0] if verdict == "backdoored" else None
+    assert found.suspected == suspected
+
+
+def test_errors_under_perturbation_gather_in_the_planted_target():
+    batches = tfbackdoor.training_batches(
+        planted.images(60), 32, replacement=True
+    )
+    shares = tfbackdoor.scanning.error_shares(
+        planted.classifier(), batches, 0.5
+    )
+    assert shares.sum() == pytest.approx(1.0)
+    assert np.argmax(shares) == planted.TARGET
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_value_range_of_a_classifier_is_found(activation):
+    images = planted.images(60)
+    for levels, name in ((1.0, "[0, 1]"), (255.0, "[0, 255]")):
+        classifier = planted.classifier(levels, activation)
+        found = tfbackdoor.find_value_range(classifier, images)
+        assert found.accuracies[name] == tfbackdoor.Rate(60, 60)
+        adapted = found.adapt(classifier)
+        scores = tfbackdoor.evaluate(adapted, images)
+        assert scores.clean_accuracy == tfbackdoor.Rate(60, 60)
+        assert found.restore(adapted) is classifier
+
+
+def test_accuracy_at_chance_names_the_ranges_tried():
+    images = tfbackdoor.from_arrays(*specimens.batch(60))
+    with pytest.raises(ValueError) as error:
+        tfbackdoor.find_value_range(specimens.build("functional"), images)
+    for part in ("`clean`", "[0, 1]", "[0, 255]", "[-1, 1]", "chance"):
+        assert part in str(error.value)
+
+
+def test_another_order_of_labels_is_noticed():
+    shifted = planted.images(60).map(
+        lambda image, label: (image, (label + 1) % planted.CLASSES)
+    )
+    with pytest.raises(ValueError, match=r"it would be 100\.0 %"):
+        tfbackdoor.find_value_range(planted.classifier(), shifted)

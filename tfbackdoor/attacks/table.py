@@ -1,0 +1,177 @@
+"""The attacks of both papers, each with the settings that they use it with."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.attacks import procedures
+from tfbackdoor.attacks import triggers
+from tfbackdoor.data import sampling
+from tfbackdoor.training import fit_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """How a backdoored classifier is made.
+
+    Args:
+        train: function of a `procedures.Job`, gives classifier and `Poisoning`.
+        mode: how poisoned images are labelled, see `Poisoning`.
+        rate: float in (0, 1], share of the eligible images, see `Poisoning`.
+        trigger: function from `(height, width, channels)` to a `Trigger`,
+            or None where the attack makes its own.
+        source: what the settings are from.
+    """
+
+    train: Callable
+    mode: str = "all_to_one"
+    rate: float = 0.05
+    trigger: Callable | None = None
+    source: str = ""
+
+
+def train_attacked(
+    attack: str | Attack,
+    build: Callable,
+    train: tf.data.Dataset,
+    *,
+    target: int = 0,
+    rate: float | None = None,
+    epochs: int = 200,
+    batch_size: int = 128,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    schedule: str = "steps",
+    flip: bool = True,
+    padding: int = 4,
+    seed: int = 0,
+    synchronised: bool = True,
+    precision: str | None = None,
+    verbose="auto",
+    callbacks=(),
+    reflections: tf.data.Dataset | None = None,
+    clean_classifier: keras.Model | None = None,
+) -> tuple[keras.Model, poisoning_module.Poisoning | None]:
+    """Trains a classifier with a backdoor, as the papers do it.
+
+    Args:
+        attack: a name in `ATTACKS`, `"none"` for clean training alike, or an
+            `Attack` of your own, such as
+            `dataclasses.replace(ATTACKS["badnets"], mode="all_to_all")`.
+        build: function of `(image_shape, classes)` that gives a fresh Keras
+            classifier. Call `train_attacked` in the scope of the strategy.
+        train: unbatched data set of `(image, label)`, images in [0, 1].
+        target: int, the attacker's class (0 in ANP, 5 in NAD).
+        rate: float in (0, 1], share of the eligible images poisoned, default
+            the attack's own.
+        epochs, batch_size, learning_rate, weight_decay, schedule, flip,
+            padding, synchronised, precision, verbose, callbacks: see
+            `FitSettings`.
+        seed: int, of every random choice.
+        reflections: unbatched data set of images for `"refool"`, of any size;
+            default: 5 % of `train`, at most 1,000, held out from training.
+        clean_classifier: classifier of the same images trained without
+            attack, which `"clean_label"` perturbs against and `"trojan"`
+            starts from; it is not changed. Default: one is trained.
+
+    Returns:
+        The trained classifier, and what `evaluate` needs to score it: the
+        `Poisoning`, None for `"none"`.
+
+    Raises:
+        ValueError: where `attack` is no name in `ATTACKS`.
+    """
+    if not isinstance(attack, Attack):
+        if attack not in ATTACKS:
+            raise ValueError(
+                f"`attack` must be one of {sorted(ATTACKS)}. "
+                f"Received: {attack!r}"
+            )
+        attack = ATTACKS[attack]
+    settings = fit_settings.FitSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        flip=flip,
+        padding=padding,
+        seed=seed,
+        synchronised=synchronised,
+        precision=precision,
+        verbose=verbose,
+        callbacks=tuple(callbacks),
+    )
+    job = procedures.Job(
+        build=build,
+        images=train,
+        image_shape=tuple(train.element_spec[0].shape),
+        classes=sampling.count_classes(train),
+        target=target,
+        mode=attack.mode,
+        rate=attack.rate if rate is None else rate,
+        make_trigger=attack.trigger,
+        settings=settings,
+        reflections=reflections,
+        clean_classifier=clean_classifier,
+    )
+    if attack.train is not procedures.train_clean:
+        job.poisoning(None)  # Settings out of range end here, not in hours.
+    return attack.train(job)
+
+
+def _four_corners(image_shape):
+    return triggers.checkerboard(image_shape, corners=4)
+
+
+# SIG keeps labels, so that we poison as much as ANP's clean-label attack does:
+# 80 % of the target class, 8 % of all images of ten classes. Refool keeps them
+# after a search, over many trainings, for reflections that work. As they come
+# few are learnt, so that we change labels, as BackdoorBench does.
+_ANP = "Wu & Wang 2021"
+_NAD = "Li et al. 2021"
+
+ATTACKS = {
+    "none": Attack(procedures.train_clean),
+    "badnets": Attack(
+        procedures.train_poisoned, trigger=triggers.checkerboard, source=_ANP
+    ),
+    "blend": Attack(
+        procedures.train_poisoned, trigger=triggers.noise_blend, source=_ANP
+    ),
+    "clean_label": Attack(
+        procedures.train_perturbed,
+        mode="clean_label",
+        rate=0.8,
+        trigger=_four_corners,
+        source=_ANP,
+    ),
+    "sig": Attack(
+        procedures.train_poisoned,
+        mode="clean_label",
+        rate=0.8,
+        trigger=triggers.sinusoid,
+        source=_ANP,
+    ),
+    "trojan": Attack(procedures.train_trojan, rate=0.1, source=_NAD),
+    "refool": Attack(procedures.train_refool, rate=0.1, source=_NAD),
+    "input_aware": Attack(procedures.train_input_aware, rate=0.1, source=_ANP),
+    "input_aware_all": Attack(
+        procedures.train_input_aware, mode="all_to_all", rate=0.1, source=_ANP
+    ),
+}
+ATTACKS |= {
+    f"{name}_all_to_all": dataclasses.replace(
+        ATTACKS[name], mode="all_to_all", rate=0.1, source="Gu et al. 2017"
+    )
+    for name in ("badnets", "blend", "sig")
+}
+ATTACKS |= {
+    f"{name}_clean_label": dataclasses.replace(
+        ATTACKS[name], mode="clean_label", rate=0.8, source="as clean_label"
+    )
+    for name in ("badnets", "blend", "refool")
+}

@@ -1,1 +1,0 @@
-"""A grid of attacks, defences, seeds and shares of clean data, resumable."""

@@ -1,0 +1,25 @@
+"""Labelled images: where they come from, and how they are drawn and augmented.
+
+All are `tf.data` data sets of `(image, label)`, the image float32 in [0, 1]
+of shape `(height, width, channels)`.
+"""
+
+from tfbackdoor.data.augmentation import augment
+from tfbackdoor.data.sampling import count_classes
+from tfbackdoor.data.sampling import in_memory
+from tfbackdoor.data.sampling import split_images
+from tfbackdoor.data.sampling import training_batches
+from tfbackdoor.data.sources import from_arrays
+from tfbackdoor.data.sources import image_tracks
+from tfbackdoor.data.sources import load_images
+
+__all__ = [
+    "augment",
+    "count_classes",
+    "from_arrays",
+    "image_tracks",
+    "in_memory",
+    "load_images",
+    "split_images",
+    "training_batches",
+]

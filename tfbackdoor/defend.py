@@ -1,0 +1,157 @@
+"""Every defense with its paper's settings, behind one call."""
+
+import inspect
+from collections.abc import Iterable
+
+import keras
+import tensorflow as tf
+
+from tfbackdoor.data import sampling
+from tfbackdoor.defenses import anp
+from tfbackdoor.defenses import fine_pruning
+from tfbackdoor.defenses import fine_tuning
+from tfbackdoor.defenses import mode_connectivity
+from tfbackdoor.defenses import nad
+from tfbackdoor.defenses import result
+from tfbackdoor.network import classifiers
+from tfbackdoor.purify import purify
+from tfbackdoor.training import run_settings
+
+_ATTACK_ARGUMENTS = ("test", "poisoning", "oracle", "class_names")
+
+
+def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
+    """`purify`, with its settings.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        run: the other arguments of `defend`.
+        **settings: keyword arguments of `purify`, but for those that tell it
+            the attack.
+    """
+    purified, report = purify(
+        classifier,
+        clean,
+        flip=run.flip,
+        padding=run.padding,
+        seed=run.seed,
+        precision=run.precision,
+        verbose=run.verbose,
+        **settings,
+    )
+    return result.DefenseResult(
+        {"purified": purified},
+        {"verdict": report.verdict, "warnings": report.warnings},
+        {"report": report},
+    )
+
+
+DEFENSES = {
+    "fine_tuning": fine_tuning.by_fine_tuning,
+    "fine_pruning": fine_pruning.by_fine_pruning,
+    "mode_connectivity": mode_connectivity.by_mode_connectivity,
+    "nad": nad.by_nad,
+    "anp": anp.by_anp,
+    "purify": by_purify,
+}
+
+
+def defend(
+    defense: str,
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    flip: bool = True,
+    padding: int = 4,
+    seed: int = 0,
+    precision: str | None = None,
+    synchronised: bool = True,
+    verbose="auto",
+    **settings,
+) -> result.DefenseResult:
+    """Purifies a copy of a classifier by a defense of the papers.
+
+    What a defense has to choose it chooses on clean images that it holds out
+    from those given. No defense sees the attack.
+
+    Args:
+        defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
+            `"mode_connectivity"`, `"nad"`, `"anp"` or `"purify"`.
+        classifier: built Keras classifier; it is not changed.
+        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        flip: bool, whether clean images are mirrored; digits and traffic
+            signs must not be.
+        padding: int >= 0, pixels of the random crop (4 in both papers).
+        seed: int, of every draw.
+        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
+            classifier's own.
+        synchronised: bool, see `ClassifierTraining`.
+        verbose: Keras' verbosity.
+        **settings: of the defense, see `defense_settings`, such as `epochs`.
+
+    Returns:
+        The purified `.classifier`, with the steps in between and what was
+        chosen.
+
+    Raises:
+        ValueError: on an unknown defense, with the valid names, or where the
+            classifier or the images will not do.
+        TypeError: on a setting that the defense does not have.
+
+    Example:
+        purified = defend("nad", classifier, clean, epochs=20).classifier
+    """
+    check_defense(defense, settings)
+    classifiers.check_classifier(classifier)
+    clean = sampling.in_memory(clean)
+    classifiers.check_images(classifier, clean.batch(256))
+    run = run_settings.RunSettings(
+        flip=flip,
+        padding=padding,
+        seed=seed,
+        precision=precision,
+        synchronised=synchronised,
+        verbose=verbose,
+    )
+    return DEFENSES[defense](classifier, clean, run, **settings)
+
+
+def defense_settings(defense: str) -> dict[str, object]:
+    """The settings of a defense that `defend` takes, with their defaults.
+
+    Raises:
+        ValueError: on an unknown defense, with the valid names.
+    """
+    if defense not in DEFENSES:
+        raise ValueError(
+            f"`defense` must be one of {sorted(DEFENSES)}. "
+            f"Received: {defense!r}"
+        )
+    row = purify if defense == "purify" else DEFENSES[defense]
+    of_defend = inspect.signature(defend).parameters
+    return {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(row).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and parameter.name not in {*of_defend, *_ATTACK_ARGUMENTS}
+    }
+
+
+def check_defense(defense: str, settings: Iterable[str] = ()) -> None:
+    """Raises, with the valid names, where `defend` would not take these.
+
+    Args:
+        defense: should be a key of `DEFENSES`.
+        settings: names that should be settings of it.
+
+    Raises:
+        ValueError: on an unknown defense.
+        TypeError: on a setting that the defense does not have.
+    """
+    known = list(defense_settings(defense))
+    if unknown := [name for name in settings if name not in known]:
+        raise TypeError(
+            f"`settings` of {defense} must be some of {known}. "
+            f"Received: {unknown}"
+        )

@@ -1,0 +1,234 @@
+"""Adversarial Neuron Pruning: finds the neurons that carry a backdoor."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import compute_view
+from tfbackdoor.network import masking
+from tfbackdoor.network import neurons as neurons_module
+from tfbackdoor.training import classifier_training as training_module
+from tfbackdoor.training import optimizers
+from tfbackdoor.training import trainer
+
+
+@keras.saving.register_keras_serializable("tfbackdoor")
+class AdversarialNeuronPruning(trainer.Trainer):
+    """Learns a mask in [0, 1] for each neuron of a suspicious classifier.
+
+    `min over m of alpha * L(m * w, b) + (1 - alpha) * max over |delta|, |xi|
+    <= epsilon of L((m + delta) * w, (1 + xi) * b)` (Wu & Wang 2021, eq. 6).
+    Neurons that the worst perturbation finds easiest to turn against the
+    clean images get small masks; they are the ones to prune.
+
+    As in the authors' code every pass uses batch statistics, and the
+    perturbation starts uniform in [-epsilon, epsilon] for each batch and is
+    not projected back. Unlike there, gradients are taken for the masks and
+    the perturbation only. No variable of the classifier changes.
+
+    Args:
+        classifier: built Keras classifier, logits or softmax out.
+        epsilon: float >= 0, largest relative change of a neuron's weight and
+            bias (0.4 in the paper; small networks need less).
+        alpha: float in [0, 1], weight of the unperturbed loss (0.2).
+        steps: int >= 1, sign-gradient steps of size `epsilon / steps` (1).
+        seed: int, start of the perturbations.
+        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
+            classifier's own. Masks, perturbations and losses stay float32.
+        synchronised: bool, whether batch statistics are those of the whole
+            batch over all replicas, so that any number of them learns the
+            same (default), or each replica's own, which is faster.
+
+    Input shape:
+        `(batch, height, width, channels)`, float32 in [0, 1].
+
+    Output shape:
+        `(batch, classes)`, what the masked classifier gives.
+
+    Raises:
+        ValueError: on an argument out of range, or a classifier without
+            maskable neurons.
+
+    Example:
+        anp = AdversarialNeuronPruning(classifier)
+        anp.compile()
+        anp.fit(batches, steps_per_epoch=100, epochs=20)
+        prune_neurons(classifier, anp.neuron_masks(), threshold=0.2)
+
+    Reference: Wu & Wang, Adversarial Neuron Pruning Purifies Backdoored Deep
+    Models, NeurIPS 2021.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        *,
+        epsilon: float = 0.4,
+        alpha: float = 0.2,
+        steps: int = 1,
+        seed: int = 0,
+        precision: str | None = None,
+        synchronised: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        classifiers.check_classifier(classifier)
+        _check_settings(epsilon, alpha, steps)
+        self.epsilon = epsilon
+        self.alpha = alpha
+        self.steps = steps
+        self.seed = seed
+        self.precision = precision
+        self.neurons, self.skipped = neurons_module.find_neurons(classifier)
+        self.masks = masking.make_masks(self.neurons)
+        self.synchronised = synchronised
+        self._view = compute_view.ComputeView(
+            classifier, precision, synchronised=synchronised
+        )
+        self._view.use_batch_statistics()
+        self._loss_means = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("clean_loss", "perturbed_loss")
+        }
+        self.built = True
+
+    @property
+    def classifier(self) -> keras.Model:
+        """The classifier whose neurons are masked."""
+        return self._view.classifier
+
+    def compile(self, optimizer=None, loss=None, metrics=None, **settings):
+        """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
+
+        The other settings are those of `training.compile_settings`.
+        """
+        super().compile(
+            optimizer or optimizers.CoupledSGD(0.2),
+            **training_module.compile_settings(
+                self.classifier, loss, metrics, **settings
+            ),
+        )
+
+    def call(self, inputs, training=False):
+        values = masking.masked_values(self.neurons, self.masks)
+        outputs, _ = self._view(inputs, training=training, values=values)
+        return outputs
+
+    def train_step(self, data):
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        batch = (images, labels, weights)
+        masks = self.trainable_variables
+        perturbation = self.ascend(batch, self.initial_perturbation())
+        perturbed_loss, perturbed_gradients, _ = self._differentiate(
+            batch, perturbation, masks
+        )
+        clean_loss, clean_gradients, outputs = self._differentiate(
+            batch, None, masks
+        )
+        self.optimizer.apply_gradients(
+            (self._trade_off(clean, perturbed), mask)
+            for clean, perturbed, mask in zip(
+                clean_gradients, perturbed_gradients, masks
+            )
+        )
+        training_module.log_losses(
+            self,
+            loss=self._trade_off(clean_loss, perturbed_loss),
+            clean_loss=clean_loss,
+            perturbed_loss=perturbed_loss,
+        )
+        return self.compute_metrics(images, labels, outputs, weights)
+
+    def initial_perturbation(self):
+        """A uniform draw in [-epsilon, epsilon], the same on all replicas."""
+        iteration = tf.cast(self.optimizer.iterations, "int32")
+        return tf.random.stateless_uniform(
+            [sum(masking.perturbation_sizes(self.neurons))],
+            seed=tf.stack([self.seed, iteration]),
+            minval=-self.epsilon,
+            maxval=self.epsilon,
+            dtype=self.masks[0].dtype,
+        )
+
+    def ascend(self, batch, perturbation):
+        """The perturbation after `steps` sign-gradient steps up the loss."""
+        if self.epsilon == 0.0:
+            return perturbation
+        for _ in range(self.steps):
+            _, (gradient,), _ = self._differentiate(
+                batch, perturbation, [perturbation]
+            )
+            replica = tf.distribute.get_replica_context()
+            if replica.num_replicas_in_sync > 1:
+                gradient = replica.all_reduce("sum", gradient)
+            step = self.epsilon / self.steps * tf.sign(gradient)
+            perturbation = tf.stop_gradient(perturbation + step)
+        return perturbation
+
+    def perturbed_scores(self, images, labels):
+        """What the classifier gives under the worst perturbation found.
+
+        Args:
+            images: `(batch, height, width, channels)`, float32 in [0, 1].
+            labels: `(batch,)` integers.
+
+        Returns:
+            Tensor `(batch, classes)`, by batch statistics as in training.
+        """
+        batch = (images, labels, None)
+        perturbation = self.ascend(batch, self.initial_perturbation())
+        values = masking.masked_values(self.neurons, self.masks, perturbation)
+        outputs, _ = self._view(images, training=True, values=values)
+        return outputs
+
+    def neuron_masks(self) -> dict[str, np.ndarray]:
+        """From layer name to its mask, float array `(neurons,)` in [0, 1]."""
+        return {
+            group.layer: keras.ops.convert_to_numpy(mask.neuron_mask)
+            for group, mask in zip(self.neurons, self.masks)
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **training_module.models_to_config(self, ["classifier"]),
+            "epsilon": self.epsilon,
+            "alpha": self.alpha,
+            "steps": self.steps,
+            "seed": self.seed,
+            "precision": self.precision,
+            "synchronised": self.synchronised,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**training_module.models_from_config(config, ["classifier"]))
+
+    def _differentiate(self, batch, perturbation, sources):
+        """Loss, its gradients for `sources` alone, and the outputs."""
+        images, labels, weights = batch
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for source in sources:
+                tape.watch(getattr(source, "value", source))
+            values = masking.masked_values(
+                self.neurons, self.masks, perturbation
+            )
+            outputs, updates = self._view(images, training=True, values=values)
+            loss = self.compute_loss(images, labels, outputs, weights)
+        for variable, value in updates:
+            if self._view.owns(variable):
+                variable.assign(value)
+        return loss, tape.gradient(loss, sources), outputs
+
+    def _trade_off(self, clean, perturbed):
+        return self.alpha * clean + (1.0 - self.alpha) * perturbed
+
+
+def _check_settings(epsilon, alpha, steps):
+    if epsilon < 0.0:
+        raise ValueError(f"`epsilon` must be >= 0. Received: epsilon={epsilon}")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
+    if steps < 1:
+        raise ValueError(f"`steps` must be >= 1. Received: steps={steps}")

@@ -1,0 +1,110 @@
+"""Settings from the classifier and clean images alone."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor.data import augmentation
+from tfbackdoor.data import sampling
+from tfbackdoor.defenses import adversarial_neuron_pruning
+from tfbackdoor.network import classifiers
+from tfbackdoor.training import optimizers
+
+_RANGE = (0.01, 1.0)
+_BISECTIONS = 6
+_BATCHES = 2
+_BORNE_DROP = 0.1
+_LARGEST_CROP = 8
+
+
+def choose_epsilon(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    loss_in_classes: float = 2.0,
+    seed: int = 0,
+    precision: str | None = None,
+) -> float:
+    """The perturbation that makes a classifier about this much worse.
+
+    ANP needs a perturbation that misleads the network without destroying it;
+    the paper's 0.4 suits a wide ResNet-18 and is far too much for a small
+    network. This finds, by bisection, the epsilon at which the loss under
+    ANP's perturbation is `loss_in_classes * log(classes)`, a multiple of what
+    guessing costs.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: endless batched data set of clean `(images, labels)` in [0, 1].
+        loss_in_classes: float > 0.
+        seed: int, of the perturbations.
+        precision: of the forward passes, see `ComputeView`.
+
+    Returns:
+        epsilon in [0.01, 1].
+    """
+    wanted = loss_in_classes * math.log(classifiers.class_count(classifier))
+    probe = adversarial_neuron_pruning.AdversarialNeuronPruning(
+        classifier, seed=seed, precision=precision
+    )
+    probe.compile(optimizers.CoupledSGD(0.0), run_eagerly=True)
+    batches = clean.take(_BATCHES).cache()
+    low, high = _RANGE
+    for _ in range(_BISECTIONS):
+        probe.epsilon = math.sqrt(low * high)
+        loss = probe.fit(batches, verbose=0).history["perturbed_loss"][-1]
+        if loss < wanted:
+            low = probe.epsilon
+        else:  # Or not a number: far too much.
+            high = probe.epsilon
+    return round(math.sqrt(low * high), 3)
+
+
+def choose_augmentation(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    flip: bool | None = None,
+    padding: int | None = None,
+    seed: int = 0,
+) -> tuple[bool, int]:
+    """The mirroring and cropping that a classifier bears.
+
+    Borne is what costs at most 10 points of accuracy: a classifier of digits
+    or traffic signs does not bear mirroring.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        flip: bool to keep, or None to choose.
+        padding: int to keep, or None to choose: an eighth of the height, or
+            half of that and so on.
+        seed: int, of the crops.
+
+    Returns:
+        The pair of flip and padding, in pixels, as `augment` takes them.
+    """
+    batches = clean.batch(sampling.cardinality(clean))
+    images, labels = next(iter(batches))
+    labels = labels.numpy()
+
+    def accuracy(images):
+        answers = classifiers.predicted_classes(classifier, images)
+        return np.mean(answers == labels)
+
+    def crops(padding):
+        cropped = augmentation.augment(
+            batches, padding=padding, flip=False, seed=seed
+        )
+        return next(iter(cropped))[0]
+
+    least = accuracy(images) - _BORNE_DROP
+    if flip is None:
+        flip = bool(accuracy(tf.reverse(images, [2])) >= least)
+    if padding is None:
+        padding = images.shape[1] // _LARGEST_CROP
+        while padding and accuracy(crops(padding)) < least:
+            padding //= 2
+    return flip, padding

@@ -1,0 +1,26 @@
+"""What a defense gives back."""
+
+import dataclasses
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DefenseResult:
+    """What a defense made of a classifier.
+
+    Args:
+        stages: from name to classifier, in the order in which they came
+            about; the last is the purified one.
+        details: what was chosen and why, fit for JSON.
+        found: what the choice rests on, such as masks and curves.
+    """
+
+    stages: dict[str, keras.Model]
+    details: dict = dataclasses.field(default_factory=dict)
+    found: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def classifier(self) -> keras.Model:
+        """The purified classifier."""
+        return list(self.stages.values())[-1]

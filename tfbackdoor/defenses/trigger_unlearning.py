@@ -1,0 +1,124 @@
+"""Recovery of a pruned classifier that unlearns the triggers of suspects."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor import evaluation
+from tfbackdoor import rates
+from tfbackdoor.data import sampling
+from tfbackdoor.defenses import inverted_triggers
+from tfbackdoor.defenses import self_distillation
+from tfbackdoor.training import run_settings
+
+_BATCH_SIZE = 64
+_BREAKDOWN = 0.1
+_GENTLER = (1.0, 0.1, 0.01)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recovery:
+    """A recovered classifier, and how that went.
+
+    Args:
+        classifier: the recovered copy.
+        learning_rate: float > 0, the one that was taken in the end.
+        loss: what recovery and pruning cost on the held-out images.
+    """
+
+    classifier: keras.Model
+    learning_rate: float
+    loss: rates.AccuracyLoss
+
+    @property
+    def broke_down(self) -> bool:
+        """Whether the gentlest learning rate still cost over 10 points."""
+        return self.loss.value > _BREAKDOWN
+
+
+def recover(
+    pruned_classifier: keras.Model,
+    original: keras.Model,
+    optimise: tf.data.Dataset,
+    judge: tf.data.Dataset,
+    run: run_settings.RunSettings,
+    *,
+    pruned: dict[str, np.ndarray],
+    triggers: inverted_triggers.InvertedTriggers,
+    steps: int,
+    learning_rate: float,
+    max_share: float,
+    max_opacity: float,
+    mixup: float,
+) -> Recovery:
+    """Wins accuracy back and unlearns triggers, see `self_distill`.
+
+    Ever more gently where that breaks the classifier: weights that meet large
+    inputs without a normalisation tolerate no rate that suits others.
+
+    Args:
+        pruned_classifier: what `prune_neurons` left; it is not changed.
+        original: the classifier before pruning; it is not changed.
+        optimise: unbatched clean images.
+        judge: unbatched clean images that `optimise` does not hold.
+        run: how images are drawn, and how it computes.
+        pruned: the pruned neurons, as `prune_neurons` gives them.
+        triggers: of the suspected classes, may be none.
+        steps: int > 0, batches.
+        learning_rate: float > 0, Adam's, which falls to 0; a tenth of it,
+            then a hundredth, where that costs over 10 points on `judge`.
+        max_share: float in (0, 1], pixels of the patches that are unlearned.
+        max_opacity: float in [0, 1], of the blends that are unlearned where
+            no patch of that share does.
+        mixup: float in [0, 1], see `Distillation`.
+    """
+    weights = _balancing_weights(optimise, triggers.targets)
+    before = evaluation.evaluate(original, judge)
+    for factor in _GENTLER:
+        rate = factor * learning_rate
+        recovered = self_distillation.self_distill(
+            pruned_classifier,
+            original,
+            run.batches(
+                optimise, _BATCH_SIZE, replacement=True, weights=weights
+            ),
+            pruned,
+            triggers=triggers,
+            max_share=max_share,
+            max_opacity=_opacity(triggers, max_share, max_opacity),
+            match_features=True,
+            mixup=mixup,
+            batch_statistics=False,
+            steps=steps,
+            optimizer=keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(rate, steps)
+            ),
+            seed=run.seed,
+            precision=run.precision,
+            verbose=run.verbose,
+        )
+        after = evaluation.evaluate(recovered, judge)
+        recovery = Recovery(recovered, rate, rates.accuracy_loss(before, after))
+        if not recovery.broke_down:
+            break
+    return recovery
+
+
+def _opacity(triggers, max_share, max_opacity):
+    """Of the blends: triggers that no patch makes need more than patches."""
+    share = np.min(triggers.masks.mean(axis=(1, 2, 3)), initial=1.0)
+    return 0.0 if share <= max_share else max_opacity
+
+
+def _balancing_weights(images, targets):
+    """Half of the images are of the classes whose triggers are unlearned.
+
+    Else unlearning what turns images to a class of few unlearns the class.
+    """
+    of_targets = np.isin(sampling.labels_of(images), targets)
+    share = np.mean(of_targets)
+    if not 0.0 < share < 0.5:
+        return None
+    return np.where(of_targets, 0.5 / share, 0.5 / (1.0 - share))

@@ -1,0 +1,37 @@
+"""What is known of a given Keras classifier, and how it is computed.
+
+Its shape, classes and value range, its layers and neurons, a fast view of its
+graph, and reading, copying and exporting it.
+"""
+
+from tfbackdoor.network.classifiers import check_images
+from tfbackdoor.network.classifiers import class_count
+from tfbackdoor.network.classifiers import image_shape
+from tfbackdoor.network.copying import copy_classifier
+from tfbackdoor.network.devices import default_precision
+from tfbackdoor.network.devices import make_strategy
+from tfbackdoor.network.devices import set_seed
+from tfbackdoor.network.export import export_classifier
+from tfbackdoor.network.layers import FusedBatchNormalization
+from tfbackdoor.network.layers import NeuronMask
+from tfbackdoor.network.loading import load_classifier
+from tfbackdoor.network.neurons import find_neurons
+from tfbackdoor.network.value_range import ValueRange
+from tfbackdoor.network.value_range import find_value_range
+
+__all__ = [
+    "FusedBatchNormalization",
+    "NeuronMask",
+    "ValueRange",
+    "check_images",
+    "class_count",
+    "copy_classifier",
+    "default_precision",
+    "export_classifier",
+    "find_neurons",
+    "find_value_range",
+    "image_shape",
+    "load_classifier",
+    "make_strategy",
+    "set_seed",
+]

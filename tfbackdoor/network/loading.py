@@ -1,0 +1,136 @@
+"""Loads classifiers from files that may come from anywhere."""
+
+import math
+import pathlib
+import re
+import warnings
+import zipfile
+
+import keras
+
+from tfbackdoor.files import keras_files
+from tfbackdoor.files import keras_weights
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import structure
+
+# Numbers that one image may become in all layers together: 4 GiB of float32.
+_MOST_NUMBERS = 2**30
+_LONGEST_REASON = 500
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def load_classifier(
+    path: str | pathlib.Path, *, allow_unsafe_code: bool = False
+) -> keras.Model:
+    """Loads a `.keras` or legacy `.h5` classifier in safe mode.
+
+    The file is untrusted: no code stored in it is run, it reaches no other
+    file, and it takes memory in proportion to its size. `docs/SECURITY.md`
+    says what is checked before Keras sees the file.
+
+    Args:
+        path: file to read.
+        allow_unsafe_code: bool, whether to skip these checks and run what code
+            is in the file (`Lambda` layers). Only for files of one's own:
+            whoever wrote the file can do what the user of this process can.
+
+    Raises:
+        ValueError: where there is no such file, it is a SavedModel (which has
+            no variables to mask), is corrupt, needs custom code, or is no
+            classifier of images.
+    """
+    if allow_unsafe_code:
+        warnings.warn(
+            f"allow_unsafe_code=True: whatever code is in {path} is run now.",
+            stacklevel=2,
+        )
+    classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
+    _check_classifier(classifier, path)
+    return classifier
+
+
+def load_model(
+    path: str | pathlib.Path, *, allow_unsafe_code: bool = False
+) -> keras.Model:
+    """Loads any Keras model as `load_classifier` does, whatever it is for.
+
+    Raises:
+        ValueError: where there is no such file, it is a SavedModel, is corrupt
+            or needs custom code.
+    """
+    path = pathlib.Path(path)
+    _check_path(path)
+    try:
+        if allow_unsafe_code:
+            return keras.models.load_model(path, compile=False, safe_mode=False)
+        return _load_untrusted(path)
+    except Exception as error:
+        raise ValueError(
+            f"`path` must hold a Keras model that loads without custom code. "
+            f"Received: {path}, {_saved_by(path)}which fails with: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def _saved_by(path):
+    """Names the Keras that saved the file, where it is another one."""
+    version = keras_files.keras_version(path)
+    if version in (None, keras.__version__):
+        return ""
+    return f"saved by Keras {version} (this is {keras.__version__}), "
+
+
+def _load_untrusted(path):
+    stored = keras_files.check(path)
+    with keras_weights.limited_variables(stored):
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    numbers = sum(map(math.prod, structure.computed_shapes(model)))
+    if numbers > _MOST_NUMBERS:
+        raise ValueError(
+            f"one image becomes {numbers} numbers in its layers, of which at "
+            f"most {_MOST_NUMBERS} are allowed"
+        )
+    return model
+
+
+def _check_classifier(classifier, path):
+    """Like `check_classifier`, with nothing but ValueError."""
+    try:
+        classifiers.check_classifier(classifier)
+    except Exception as error:
+        # Our own sentences say it all.
+        if type(error) is ValueError and str(error).startswith("`classifier`"):
+            raise
+        raise ValueError(
+            "`path` must hold a classifier of images. "
+            f"Received: {path}, which fails with: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error):
+    """The message, without what a file could do to a terminal."""
+    text = " ".join(_COLOUR.sub("", str(error)).split())
+    text = "".join(x if x.isprintable() else "?" for x in text)
+    return text[:_LONGEST_REASON] or type(error).__name__
+
+
+def _check_path(path):
+    """Raises ValueError unless `path` is a file of a kind that loads."""
+    if (path / "saved_model.pb").exists():
+        raise ValueError(
+            f"`path` must be a .keras or .h5 file. Received: {path}, a "
+            "SavedModel, whose weights cannot be masked or trained; save the "
+            "original model with model.save('model.keras')."
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"`path` must be a .keras or .h5 file. Received: {path}, "
+            f"{'a folder' if path.is_dir() else 'which does not exist'}."
+        )
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ValueError(f"`path` must end in .keras or .h5. Received: {path}")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"`path` must be a .keras archive. Received: {path}, which is "
+            "corrupt or of another kind."
+        )

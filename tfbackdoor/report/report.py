@@ -1,0 +1,230 @@
+"""The report of a purification: what a person reads, and the same as JSON."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import pathlib
+import platform
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor import rates
+from tfbackdoor.defenses import pruning
+from tfbackdoor.report import drawing
+from tfbackdoor.report import page
+
+_MOST_SAMPLES = 8
+_DIGITS = 6
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """All that is to be told about a purification.
+
+    Args:
+        verdict: str, one sentence: the first line of the page.
+        warnings: list of sentences about what looked odd, may be empty.
+        scores: from row name, `"before"`, `"pruned"` and `"purified"` in this
+            order, to the scores on held-out clean images.
+        scored_on: str, which images these are and how many.
+        test_scores: the same rows on test images, `{}` where there are none.
+        curve: of `pruning_curve` on the held-out images, may be empty.
+        chosen: the point at which was pruned; None where no threshold is safe
+            or, with an empty curve, where none was looked for.
+        chosen_because: str, one sentence why.
+        oracle: bool, whether attack success had a say in the choice; the page
+            and the JSON say so wherever they give it.
+        neuron_masks: from layer name to mask `(neurons,)` in [0, 1].
+        pruned: from layer name to the indices of its pruned neurons.
+        unlearned: classes whose triggers were unlearned, may be empty.
+        skipped: from layer name to the reason why it has no masks.
+        samples: array `(count, height, width, 1 or 3)` in [0, 1], at most 8.
+        sample_labels: `count` integers, their true classes.
+        predictions: from row name, `"before"` and `"purified"`, to `count`
+            predicted classes.
+        class_names: a name a class, or None where they have none.
+        attention: from row name to a dict from tap to the attention map
+            `(height, width)` of the first sample.
+        target_scores: a scan for target classes: `{"verdict": str, "scores":
+            a float a class, "error_shares": a float a class, "suspected":
+            class or None, "note": str}`; None where there was none.
+        settings: from the name of each setting to its value.
+        versions: as `versions` gives them.
+        seed: int.
+        seconds: float >= 0, duration of the run.
+        peak_memory: int >= 0, bytes as `peak_memory` gives them.
+    """
+
+    verdict: str
+    warnings: list[str]
+    scores: dict[str, rates.Scores]
+    scored_on: str
+    test_scores: dict[str, rates.Scores]
+    curve: list[pruning.CurvePoint]
+    chosen: pruning.CurvePoint | None
+    chosen_because: str
+    oracle: bool
+    neuron_masks: dict[str, np.ndarray]
+    pruned: dict[str, np.ndarray]
+    unlearned: list[int]
+    skipped: dict[str, str]
+    samples: np.ndarray
+    sample_labels: list[int]
+    predictions: dict[str, list[int]]
+    class_names: list[str] | None
+    attention: dict[str, dict[str, np.ndarray]]
+    target_scores: dict | None = None
+    settings: dict
+    versions: dict[str, str]
+    seed: int
+    seconds: float
+    peak_memory: int
+
+    def __post_init__(self):
+        shape = np.shape(self.samples)
+        if (
+            len(shape) != 4
+            or shape[0] > _MOST_SAMPLES
+            or shape[3] not in (1, 3)
+        ):
+            raise ValueError(
+                "`samples` must have shape (count, height, width, channels) "
+                f"with at most {_MOST_SAMPLES} images and 1 or 3 channels. "
+                f"Received: shape {shape}"
+            )
+        classes = {"sample_labels": self.sample_labels, **self.predictions}
+        for name, indices in classes.items():
+            if len(indices) != shape[0]:
+                raise ValueError(
+                    "`sample_labels` and `predictions` must hold a class a "
+                    f"sample, {shape[0]}. Received: {len(indices)} in {name}"
+                )
+
+    def to_json(self) -> dict:
+        """What `json.dumps` takes: the fields, with samples as PNG.
+
+        Rates are shares in [0, 1] with 95 % intervals and counts. Unknown
+        numbers are None. Beside the fields, `trigger_known`,
+        `sample_shape` and `suspicious_neurons` are derived from them.
+        """
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+        }
+        fields["chosen"] = self.chosen and {
+            **self.chosen.to_json(),
+            "oracle": self.oracle,
+        }
+        if self.oracle:
+            fields["chosen_because"] = f"Oracle: {self.chosen_because}"
+        fields["samples"] = [drawing.picture(image) for image in self.samples]
+        fields["sample_shape"] = np.shape(self.samples)[1:]
+        fields["trigger_known"] = any(
+            row.attack_success is not None and row.attack_success.total > 0
+            for row in [*self.scores.values(), *self.test_scores.values()]
+        )
+        names = ("layer", "neuron", "mask", "pruned")
+        fields["suspicious_neurons"] = [
+            dict(zip(names, row))
+            for row in suspicious_neurons(self.neuron_masks, self.pruned)
+        ]
+        return _plain(fields)
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes `report.json` and `report.html` into a folder.
+
+        Args:
+            folder: made where it does not exist.
+        """
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.to_json()
+        lines = (
+            f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
+            for name, value in content.items()
+        )
+        (folder / "report.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        # Names of folders may hold bytes that are no characters.
+        (folder / "report.html").write_text(
+            page.render(content), encoding="utf-8", errors="replace"
+        )
+
+
+def suspicious_neurons(
+    neuron_masks: dict[str, np.ndarray],
+    pruned: dict[str, np.ndarray],
+    count: int = 20,
+) -> list[tuple[str, int, float, bool]]:
+    """The neurons with the smallest masks, smallest first.
+
+    Args:
+        neuron_masks: from layer name to mask.
+        pruned: from layer name to the indices of its pruned neurons.
+        count: int >= 0, how many at most.
+
+    Returns:
+        Layer name, index, mask and whether it was pruned of each.
+    """
+    if count < 0:
+        raise ValueError(f"`count` must be >= 0. Received: count={count}")
+    rows = [
+        (layer, index, float(value), index in gone)
+        for layer, mask in neuron_masks.items()
+        for gone in [set(map(int, pruned.get(layer, ())))]
+        for index, value in enumerate(np.asarray(mask))
+    ]
+    return sorted(rows, key=lambda row: (math.isnan(row[2]), row[2]))[:count]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, TensorFlow, Keras and this package."""
+    try:
+        own = importlib.metadata.version("tfbackdoor")
+    except importlib.metadata.PackageNotFoundError:
+        own = "not installed"
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tfbackdoor": own,
+    }
+
+
+def peak_memory() -> int:
+    """Most bytes of main memory that this process held, 0 where unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows.
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _plain(value):
+    """The value as JSON knows it; a number that is not finite is None."""
+    if dataclasses.is_dataclass(value):
+        return _plain(value.to_json())
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(_listed(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)
+
+
+def _listed(array):
+    """Nested lists of an array, floats without the digits of rounding."""
+    array = np.asarray(array)
+    if array.dtype.kind in "biuSU":
+        return array.tolist()
+    values = [float(f"{float(x):.{_DIGITS}g}") for x in array.flat]
+    return np.reshape(values, array.shape).tolist()

@@ -1,0 +1,110 @@
+"""How a method draws its images and computes, whatever it trains."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor.data import augmentation
+from tfbackdoor.data import sampling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a method draws its images and computes, whatever it trains.
+
+    Args:
+        flip: bool, whether images are mirrored at random; digits and traffic
+            signs must not be.
+        padding: int >= 0, pixels of the random crop (4 in both papers).
+        seed: int, of every draw.
+        precision: `"float32"`, `"mixed_bfloat16"`, or None for the
+            classifier's own.
+        synchronised: bool, see `ClassifierTraining`.
+        verbose: Keras' verbosity.
+    """
+
+    flip: bool = True
+    padding: int = 4
+    seed: int = 0
+    precision: str | None = None
+    synchronised: bool = True
+    verbose: str | int = "auto"
+
+    def batches(
+        self,
+        images: tf.data.Dataset,
+        batch_size: int,
+        *,
+        replacement: bool = False,
+        weights: np.ndarray | None = None,
+        cutout_holes: int = 0,
+        cutout_length: int = 9,
+    ) -> tf.data.Dataset:
+        """Augmented batches; see `training_batches` and `augment`."""
+        return augmentation.augment(
+            sampling.training_batches(
+                images,
+                batch_size,
+                seed=self.seed,
+                replacement=replacement,
+                weights=weights,
+            ),
+            padding=self.padding,
+            flip=self.flip,
+            cutout_holes=cutout_holes,
+            cutout_length=cutout_length,
+            seed=self.seed,
+        )
+
+    def hold_out(
+        self, clean: tf.data.Dataset, share: float
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+        """The clean images that optimise, and a share of them that judges.
+
+        Raises:
+            ValueError: where either part would be empty.
+        """
+        total = sampling.cardinality(clean)
+        count = round(share * total)
+        if not 0 < count < total:
+            raise ValueError(
+                "`held_out` must leave images to optimise on and to judge on. "
+                f"Received: held_out={share} of {total} clean images"
+            )
+        optimise, judge = sampling.split_images(
+            clean, [total - count, count], seed=self.seed
+        )
+        return optimise, judge
+
+    def folds(
+        self, clean: tf.data.Dataset, count: int
+    ) -> list[tuple[tf.data.Dataset, tf.data.Dataset]]:
+        """For each of `count` equal parts the other parts, and it to judge.
+
+        Raises:
+            ValueError: where a part would be empty, or there are no others.
+        """
+        total = sampling.cardinality(clean)
+        if not 2 <= count <= total:
+            raise ValueError(
+                "`folds` must be at least 2 and at most the number of clean "
+                f"images. Received: folds={count} of {total} clean images"
+            )
+        order = np.random.default_rng(self.seed).permutation(total)
+        return [
+            (
+                sampling.select(clean, np.setdiff1d(order, part)),
+                sampling.select(clean, part),
+            )
+            for part in np.array_split(order, count)
+        ]
+
+    def announce(self, step: str) -> None:
+        """Prints the name of a step, unless `verbose` is 0."""
+        if self.verbose:
+            print(step, flush=True)
+
+    def reseeded(self, seed: int) -> "RunSettings":
+        """The same with other draws."""
+        return dataclasses.replace(self, seed=seed)
