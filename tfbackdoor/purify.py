@@ -15,6 +15,7 @@ from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import sanity
 from tfbackdoor.defenses import trigger_unlearning
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
@@ -159,7 +160,13 @@ def purify(
         run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
         masks, skipped = anp.learn_masks(
             original,
-            run.batches(optimise, _ANP_BATCH, replacement=True),
+            run.batches(
+                optimise,
+                batch_size.batch_size_for(
+                    original, most=_ANP_BATCH, training=True
+                ),
+                replacement=True,
+            ),
             run,
             epsilon=found.epsilon,
             alpha=alpha,

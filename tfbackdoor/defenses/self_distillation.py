@@ -9,6 +9,7 @@ from tfbackdoor.defenses import distillation
 from tfbackdoor.defenses import inversion as inversion_module
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.defenses import pruning
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import copying
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
@@ -130,6 +131,8 @@ def _warm_inversion(
     inversion.compile(
         keras.optimizers.Adam(_TRIGGER_RATE, beta_1=0.5, beta_2=0.9)
     )
-    few = clean.map(lambda images, labels: (images[:_FEW], labels[:_FEW]))
-    inversion.fit(few, steps_per_epoch=_WARM_UP, verbose=0)
+    most = batch_size.batch_size_for(classifier, training=True)
+    few = max(1, min(_FEW, most // len(inversion.targets)))
+    batches = clean.map(lambda x, y: (x[:few], y[:few]))
+    inversion.fit(batches, steps_per_epoch=_WARM_UP, verbose=0)
     return inversion
