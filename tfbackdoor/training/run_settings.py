@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfbackdoor.data import augmentation
 from tfbackdoor.data import sampling
+from tfbackdoor.network import devices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class RunSettings:
     precision: str | None = None
     synchronised: bool = True
     verbose: str | int = "auto"
+
+    def __post_init__(self):
+        devices.check_precision(self.precision)
 
     def batches(
         self,
