@@ -49,6 +49,8 @@ setuptools.setup(
     ],
     extras_require={
         "analysis": ["scikit-learn>=1.4"],  # t-SNE in launch.analyze.
+        # ONNX files of export_classifier.
+        "export": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16.1"],
         "test": ["pytest>=8", "pytest-xdist>=3.6"],
     },
     entry_points={

@@ -47,7 +47,8 @@ def read_arrays(
     except Exception as error:
         raise ValueError(
             "`path` must be an .npz file of plain arrays. "
-            f"Received: {path}, which cannot be read: {messages.one_line(error)}"
+            f"Received: {path}, which cannot be read: "
+            f"{messages.one_line(error)}"
         ) from error
 
 
