@@ -123,7 +123,7 @@ def job(folder):
         tfbackdoor.defenses.save_masks(
             report.neuron_masks, folder / "neuron_masks.npz"
         )
-    tfbackdoor.export_classifier(purified, folder, report.samples)
+    defense.export(purified, folder, report.samples)
     print(report.verdict)
     for warning in report.warnings:
         print(f"Warning: {warning}")
