@@ -37,6 +37,7 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
         padding=run.padding,
         seed=run.seed,
         precision=run.precision,
+        train_frozen=run.train_frozen,
         verbose=run.verbose,
         **settings,
     )
@@ -67,6 +68,7 @@ def defend(
     seed: int = 0,
     precision: str | None = None,
     synchronised: bool = True,
+    train_frozen: bool = True,
     verbose="auto",
     **settings,
 ) -> result.DefenseResult:
@@ -86,7 +88,7 @@ def defend(
         seed: int, of every draw.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
-        synchronised: bool, see `ClassifierTraining`.
+        synchronised, train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
         **settings: of the defense, see `defense_settings`, such as `epochs`.
 
@@ -112,6 +114,7 @@ def defend(
         seed=seed,
         precision=precision,
         synchronised=synchronised,
+        train_frozen=train_frozen,
         verbose=verbose,
     )
     return DEFENSES[defense](classifier, clean, run, **settings)
