@@ -62,6 +62,7 @@ def purify(
     flip: bool | None = None,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> tuple[keras.Model, report_module.Report]:
     """Takes the backdoor out of a classifier, without knowing the trigger.
@@ -109,6 +110,8 @@ def purify(
             classifier tolerates it: digits and traffic signs must not be.
         seed: int, of every random choice.
         precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
+        train_frozen: bool, whether recovery trains layers that are not
+            `trainable` as all others, see `ClassifierTraining`.
         verbose: Keras' verbosity; 0 announces no steps either.
 
     Returns:
@@ -134,6 +137,7 @@ def purify(
     run = run_settings.RunSettings(
         seed=seed,
         precision=precision or devices.default_precision(),
+        train_frozen=train_frozen,
         verbose=verbose,
     )
     optimise, judge = run.hold_out(clean, held_out)

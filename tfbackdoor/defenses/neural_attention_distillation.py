@@ -152,6 +152,7 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
                     decay_factor=decay_factor,
                     decay_every=decay_every,
                     precision=self.precision,
+                    train_frozen=self.train_frozen,
                     verbose=verbose,
                 )
             )

@@ -37,6 +37,7 @@ def self_distill(
     optimizer: keras.optimizers.Optimizer | None = None,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> keras.Model:
     """A copy of a pruned classifier that has won its accuracy back.
@@ -66,7 +67,7 @@ def self_distill(
         optimizer: in place of SGD at that rate with Nesterov momentum 0.9 and
             weight decay 1e-4.
         seed: int, where the triggers start, and of the blends.
-        precision: of the forward passes, see `ClassifierTraining`.
+        precision, train_frozen: see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
     recovered = copying.copy_classifier(pruned_classifier)
@@ -91,6 +92,7 @@ def self_distill(
         protected=() if triggers is None else triggers.targets,
         seed=seed,
         precision=precision,
+        train_frozen=train_frozen,
     )
     if optimizer is None:
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)

@@ -99,6 +99,7 @@ def recover(
             ),
             seed=run.seed,
             precision=run.precision,
+            train_frozen=run.train_frozen,
             verbose=run.verbose,
         )
         after = evaluation.evaluate(recovered, judge)

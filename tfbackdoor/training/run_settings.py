@@ -22,6 +22,7 @@ class RunSettings:
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
         synchronised: bool, see `ClassifierTraining`.
+        train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
 
@@ -30,6 +31,7 @@ class RunSettings:
     seed: int = 0
     precision: str | None = None
     synchronised: bool = True
+    train_frozen: bool = True
     verbose: str | int = "auto"
 
     def __post_init__(self):
