@@ -6,6 +6,7 @@ import numpy as np
 import planted
 import pytest
 import specimens
+import tensorflow as tf
 
 import tfbackdoor
 from tfbackdoor.defenses import calibration
@@ -76,6 +77,20 @@ def test_the_classifier_given_is_not_changed():
     right = np.argmax(purified(images * 255.0), 1) == labels.numpy()
     assert right.mean() > 0.95
     assert report.scores["before"].attack_success is None
+
+
+def test_a_target_without_clean_images_is_kept():
+    clean = planted.images(120).filter(lambda _, y: y != planted.TARGET)
+    clean = clean.apply(tf.data.experimental.assert_cardinality(100))
+    purified, report = tfbackdoor.purify(planted.classifier(), clean, **_FAST)
+    assert report.unlearned == [planted.TARGET]
+    test = planted.images(240, seed=2)
+    after = tfbackdoor.evaluate(purified, test, planted.attack())
+    assert after.attack_success.value <= 0.1
+    of_target = test.filter(lambda _, y: y == planted.TARGET)
+    of_target = of_target.apply(tf.data.experimental.assert_cardinality(40))
+    recall = tfbackdoor.evaluate(purified, of_target).clean_accuracy.value
+    assert recall >= 0.9
 
 
 def test_a_clean_verdict_leaves_the_classifier_alone(monkeypatch):
