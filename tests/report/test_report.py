@@ -308,7 +308,7 @@ def _named(name):
         predictions={name: [0, 1]},
         class_names=[name, "\udcff{{ 7 * 7 }}"],
         attention={name: {name: np.eye(4)}},
-        scan=_scan([1.0, float("nan"), 0.0, 4.0], [0.9, 0.1, 0.0, 0.0]),
+        scan=_scan([1.0, float("nan"), 0.0, 4.0], [0.9, 0.1, np.nan, 0.0]),
         found_triggers=[_found(name)],
         clean_images=[1, 2],
         steps=[(name, 1.0)],

@@ -234,6 +234,8 @@ def _name(text):
 
 
 def _percent(share):
+    if share is None:
+        return "unknown"
     return f"{100.0 * share:.1f}{_NO_BREAK}%"
 
 
