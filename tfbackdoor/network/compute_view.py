@@ -153,7 +153,9 @@ def _clone(classifier, precision, *, synchronized):
         config = layer.get_config()
         # Operations such as `x + 1` have no arithmetic of their own.
         dtype = getattr(layer, "dtype", None)
-        if precision and layer is not last and dtype == "float32":
+        # The gradient of a bilinear resize is float32, which XLA will not mix.
+        stays = layer is last or kind is keras.layers.UpSampling2D
+        if precision and not stays and dtype == "float32":
             config["dtype"] = precision
         if kind is keras.layers.BatchNormalization:
             kind = layers.FusedBatchNormalization
