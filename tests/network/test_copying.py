@@ -46,8 +46,8 @@ def _unregistered():
 def test_a_layer_that_cannot_be_copied_is_named_with_the_way_out(build):
     with pytest.raises(
         ValueError,
-        match=r"the layer 'scaled\w*' of Scaled, which fails with: .*'trainable'"
-        ".*get_config.*register_keras_serializable",
+        match=r"the layer 'scaled\w*' of Scaled, which fails with: .*"
+        "'trainable'.*get_config.*register_keras_serializable",
     ) as error:
         tfbackdoor.copy_classifier(build())
     assert len(str(error.value).splitlines()) == 1
