@@ -3,8 +3,10 @@
 import keras
 import tensorflow as tf
 
+from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import layers
+from tfbackdoor.network import precisions
 from tfbackdoor.network import structure
 from tfbackdoor.network import trainable
 
@@ -17,13 +19,14 @@ class ComputeView:
     classifier's own variables, or with tensors in their place. A batch
     normalisation without scale has one in the view, of ones unless another
     is given. A classifier that Keras cannot clone (a subclassed model) is
-    called as it is. Weights and the last layer keep the classifier's
-    precision.
+    called as it is. Weights keep the classifier's precision; the last layer
+    computes in float32.
 
     Args:
         classifier: built `keras.Model`.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
-            classifier's own (default).
+            classifier's own (default), but float32 in place of float16, whose
+            gradients vanish without loss scaling.
         synchronised: bool, whether batch statistics are those of the whole
             batch over all replicas (default), or each replica's own.
         train_frozen: bool, whether training passes treat layers that are not
@@ -105,20 +108,25 @@ class ComputeView:
         def value_of(variable):
             source = self._sources.get(id(variable), variable)
             replaced = self._scaled.get(id(variable), source)
-            return values.get(id(replaced), source.value)
+            value = values.get(id(replaced), source.value)
+            if value.dtype == variable.value.dtype:
+                return value
+            return keras.ops.cast(value, variable.dtype)
 
-        state = self.model.non_trainable_variables
-        outputs, new_state = self.model.stateless_call(
-            [value_of(variable) for variable in self.model.trainable_variables],
-            [value_of(variable) for variable in state],
-            inputs,
-            training=training,
-        )
-        if keras.backend.standardize_dtype(outputs.dtype) == "bfloat16":
+        # `stateless_call` would leave out what calling a model does around its
+        # `call`: telling `training` to layers within layers.
+        with keras.StatelessScope(
+            [(v, value_of(v)) for v in self.model.variables]
+        ) as scope:
+            outputs = self.model(inputs, training=training)
+        if keras.backend.standardize_dtype(outputs.dtype) in precisions.HALVES:
             outputs = keras.ops.cast(outputs, "float32")
         updates = [
-            (self._sources.get(id(variable), variable), value)
-            for variable, value in zip(state, new_state)
+            (
+                self._sources.get(id(variable), variable),
+                scope.get_current_value(variable),
+            )
+            for variable in self.model.non_trainable_variables
         ]
         return outputs, updates
 
@@ -149,21 +157,15 @@ def _clone(classifier, precision, *, synchronized):
     without_scale = []
 
     def clone_layer(layer):
-        kind = type(layer)
-        config = layer.get_config()
-        # Operations such as `x + 1` have no arithmetic of their own.
-        dtype = getattr(layer, "dtype", None)
         # The gradient of a bilinear resize is float32, which XLA will not mix.
-        stays = layer is last or kind is keras.layers.UpSampling2D
-        if precision and not stays and dtype == "float32":
-            config["dtype"] = precision
-        if kind is keras.layers.BatchNormalization:
-            kind = layers.FusedBatchNormalization
-            config["synchronized"] |= synchronized
+        stays = layer is last or isinstance(layer, keras.layers.UpSampling2D)
+        changes = precisions.of_twin(layer, "float32" if stays else precision)
         lacks_scale = _is_batch_norm(layer) and not layer.scale
         if lacks_scale:
-            config |= {"scale": True, "gamma_initializer": "ones"}
-        twin = kind.from_config(config)
+            changes |= {"scale": True, "gamma_initializer": "ones"}
+        twin = _fused(layer, changes, synchronized) or copying.twin(
+            layer, **changes
+        )
         if lacks_scale:
             without_scale.append((twin, layer))
         return twin
@@ -179,6 +181,15 @@ def _clone(classifier, precision, *, synchronized):
         w.shape for w in classifier.weights
     ]
     return (view, scaled) if same else (classifier, {})
+
+
+def _fused(layer, changes, synchronized):
+    """The fast twin of a batch normalisation of Keras', else nothing."""
+    if type(layer) is not keras.layers.BatchNormalization:
+        return None
+    config = layer.get_config() | changes
+    config["synchronized"] |= synchronized
+    return layers.FusedBatchNormalization.from_config(config)
 
 
 def _is_batch_norm(layer):

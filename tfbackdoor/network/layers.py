@@ -144,10 +144,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _update_moving_statistics(self, mean, variance):
         keep, take = self.momentum, 1.0 - self.momentum
-        self.moving_mean.assign(self.moving_mean * keep + mean * take)
-        self.moving_variance.assign(
-            self.moving_variance * keep + variance * take
-        )
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            value = keras.ops.cast(value, moving.dtype)
+            moving.assign(moving * keep + value * take)
 
     def _kernel_applies(self, inputs):
         return (
