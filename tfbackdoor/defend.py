@@ -1,5 +1,6 @@
 """Every defense with its paper's settings, behind one call."""
 
+import dataclasses
 import inspect
 import warnings
 from collections.abc import Iterable
@@ -44,8 +45,9 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
     )
     return result.DefenseResult(
         {"purified": purified},
-        {"verdict": report.verdict, "warnings": report.warnings},
+        {"verdict": report.verdict},
         {"report": report},
+        report.warnings,
     )
 
 
@@ -122,13 +124,14 @@ def defend(
         verbose=verbose,
     )
     outcome = DEFENSES[defense](classifier, clean, run, **settings)
-    if "warnings" not in outcome.details:
-        outcome.details["warnings"] = outcome_warnings.outcome_warnings(
+    if outcome.warnings is None:
+        odd = outcome_warnings.outcome_warnings(
             classifier,
             outcome.classifier,
             clean,
             outcome.found.get("masks", {}),
         )
+        outcome = dataclasses.replace(outcome, warnings=odd)
     if outcome.warnings:
         warnings.warn(
             f"{defense}: {' '.join(outcome.warnings)}",
