@@ -1,5 +1,6 @@
 """Every defense with its paper's settings, behind one call."""
 
+import dataclasses
 import inspect
 import warnings
 from collections.abc import Iterable
@@ -46,8 +47,9 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
     )
     return result.DefenseResult(
         {"purified": purified},
-        {"verdict": report.verdict, "warnings": report.warnings},
+        {"verdict": report.verdict},
         {"report": report},
+        report.warnings,
     )
 
 
@@ -127,20 +129,7 @@ def defend(
         verbose=verbose,
     )
     outcome = DEFENSES[defense](classifier, clean, run, **settings)
-    if "warnings" not in outcome.details:
-        outcome.details["warnings"] = outcome_warnings.outcome_warnings(
-            classifier,
-            outcome.classifier,
-            clean,
-            outcome.found.get("masks", {}),
-        )
-    if outcome.warnings:
-        warnings.warn(
-            f"{defense}: {' '.join(outcome.warnings)}",
-            outcome_warnings.DefenseWarning,
-            stacklevel=2,
-        )
-    return outcome
+    return _with_warnings(outcome, defense, classifier, clean)
 
 
 def defense_settings(defense: str) -> dict[str, object]:
@@ -181,3 +170,22 @@ def check_defense(defense: str, settings: Iterable[str] = ()) -> None:
             f"`settings` of {defense} must be some of {known}. "
             f"Received: {unknown}"
         )
+
+
+def _with_warnings(outcome, defense, classifier, clean):
+    """The outcome with what looks odd about it, raised as a warning too."""
+    if outcome.warnings is None:
+        odd = outcome_warnings.outcome_warnings(
+            classifier,
+            outcome.classifier,
+            clean,
+            outcome.found.get("masks", {}),
+        )
+        outcome = dataclasses.replace(outcome, warnings=odd)
+    if outcome.warnings:
+        warnings.warn(
+            f"{defense}: {' '.join(outcome.warnings)}",
+            outcome_warnings.DefenseWarning,
+            stacklevel=3,
+        )
+    return outcome
