@@ -9,30 +9,28 @@ PyTorch's layouts.
 
 from absl import flags
 
-from launch import networks
-from launch import runner
+from . import running
+from .flags import network
 
-flags.DEFINE_string(
-    "weights", None, "The .npz or .safetensors file.", required=True
-)
+flags.DEFINE_string("weights", None, "The .npz or .safetensors file.")
 flags.DEFINE_list("image_shape", "32,32,3", "HEIGHT,WIDTH,CHANNELS.")
 flags.DEFINE_integer("classes", 10, "Number of classes.", 2)
 
-
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(network)
 
 
 def job(folder):
     import tfbackdoor
 
     shape = tuple(int(size) for size in FLAGS.image_shape)
-    classifier = networks.build(shape, FLAGS.classes)
+    classifier = network.build(shape, FLAGS.classes)
     tfbackdoor.load_pytorch_weights(classifier, FLAGS.weights)
     classifier.save(folder / "classifier.keras")
 
 
 def main():
-    runner.run(job, "convert")
+    running.run(job, "convert", required=["weights"])
 
 
 if __name__ == "__main__":
