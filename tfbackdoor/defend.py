@@ -1,19 +1,19 @@
 """Every defense with its paper's settings, behind one call."""
 
+import dataclasses
 import inspect
 from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
 
-from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
 from tfbackdoor.defenses import result
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import door
 from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
 
@@ -67,6 +67,8 @@ def defend(
     seed: int = 0,
     precision: str | None = None,
     synchronised: bool = True,
+    preprocess=None,
+    output: str | None = None,
     verbose="auto",
     **settings,
 ) -> result.DefenseResult:
@@ -79,7 +81,8 @@ def defend(
         defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
             `"mode_connectivity"`, `"nad"`, `"anp"` or `"purify"`.
         classifier: built Keras classifier; it is not changed.
-        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         flip: bool, whether clean images are mirrored; digits and traffic
             signs must not be.
         padding: int >= 0, pixels of the random crop (4 in both papers).
@@ -87,12 +90,14 @@ def defend(
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
         synchronised: bool, see `ClassifierTraining`.
+        preprocess: see `purify`.
+        output: see `purify`.
         verbose: Keras' verbosity.
         **settings: of the defense, see `defense_settings`, such as `epochs`.
 
     Returns:
-        The purified `.classifier`, with the steps in between and what was
-        chosen.
+        The purified `.classifier`, which takes and gives what `classifier`
+        does, with the steps in between and what was chosen.
 
     Raises:
         ValueError: on an unknown defense, with the valid names, or where the
@@ -103,9 +108,14 @@ def defend(
         purified = defend("nad", classifier, clean, epochs=20).classifier
     """
     check_defense(defense, settings)
-    classifiers.check_classifier(classifier)
-    clean = sampling.in_memory(clean)
-    classifiers.check_images(classifier, clean.batch(256))
+    admitted = door.admit(
+        classifier,
+        clean,
+        output=output,
+        preprocess=preprocess,
+        differentiable=True,
+        copyable=True,
+    )
     run = run_settings.RunSettings(
         flip=flip,
         padding=padding,
@@ -114,7 +124,24 @@ def defend(
         synchronised=synchronised,
         verbose=verbose,
     )
-    return DEFENSES[defense](classifier, clean, run, **settings)
+    models = {
+        name: (model, admitted.admit_alike(model))
+        for name, model in settings.items()
+        if isinstance(model, keras.Model)
+    }
+    settings |= {name: adapted for name, (_, adapted) in models.items()}
+    outcome = DEFENSES[defense](
+        admitted.classifier, admitted.images, run, **settings
+    )
+    given = {id(adapted): model for model, adapted in models.values()}
+    return dataclasses.replace(
+        outcome,
+        stages={
+            name: given.get(id(stage)) or admitted.restore(stage)
+            for name, stage in outcome.stages.items()
+        },
+        details={**outcome.details, "value_range": admitted.values.name},
+    )
 
 
 def defense_settings(defense: str) -> dict[str, object]:
