@@ -5,6 +5,7 @@ import tempfile
 import keras
 
 from tfbackdoor.files import messages
+from tfbackdoor.network import facts
 from tfbackdoor.network import precisions
 from tfbackdoor.network import structure
 from tfbackdoor.network import trainable
@@ -28,6 +29,7 @@ def copy_classifier(classifier: keras.Model) -> keras.Model:
         return _filled(copied, classifier)
     copied = _copy_by_file(classifier)
     trainable.copy_flags(classifier, copied)
+    facts.take_over(copied, classifier)
     return copied
 
 
@@ -74,7 +76,17 @@ def _filled(copied, classifier):
     copied.set_weights(classifier.get_weights())
     structure.refresh_statistics(copied)
     trainable.copy_flags(classifier, copied)
+    facts.take_over(copied, classifier)
     return copied
+
+
+def foreign_layers(classifier: keras.Model) -> list[str]:
+    """Names of the layers that are not Keras' own."""
+    return [
+        name
+        for name, layer in structure.named_layers(classifier).items()
+        if not type(layer).__module__.startswith("keras.")
+    ]
 
 
 def _copy_by_file(classifier):

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import graph as symbolic
+from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
 _NORMALISATIONS = (
@@ -84,8 +86,14 @@ def find_neurons(
     Raises:
         ValueError: where there is no neuron to mask.
     """
+    found, skipped = _find(classifier)
+    return list(found), dict(skipped)
+
+
+@remembering.once_a_model
+def _find(classifier):
     layers = structure.named_layers(classifier)
-    graph = structure.SymbolicGraph(classifier)
+    graph = symbolic.SymbolicGraph.of(classifier)
     cloned = any(map(_lacks_scale, layers.values())) and (
         compute_view.can_clone(classifier)
     )
@@ -129,7 +137,7 @@ def find_head(classifier: keras.Model) -> list[keras.layers.Layer]:
     return _head(
         classifier,
         structure.named_layers(classifier),
-        structure.SymbolicGraph(classifier),
+        symbolic.SymbolicGraph.of(classifier),
     )
 
 
