@@ -10,12 +10,15 @@ def make_masks(
     neurons: list[neurons_module.Neurons],
 ) -> list[layers.NeuronMask]:
     """A mask of ones for the neurons of each layer."""
-    return [
+    masks = [
         layers.NeuronMask(
             group.count, group.mask_shape, dtype=group.source.variable_dtype
         )
         for group in neurons
     ]
+    for mask in masks:
+        mask.build()
+    return masks
 
 
 def perturbation_sizes(neurons: list[neurons_module.Neurons]) -> list[int]:
