@@ -75,18 +75,24 @@ class ComputeView:
             classifier, train_frozen=train_frozen
         )
         self._thaws_calls = train_frozen and self.model is classifier
-        if self.model is not classifier:
-            self._copy_statistics()
-            if train_frozen:
-                trainable.thaw(self.model)
+        if train_frozen and self.model is not classifier:
+            trainable.thaw(self.model)
 
-    def _copy_statistics(self):
-        """Gives `Normalization` layers their statistics, which they keep."""
-        for layer in structure.named_layers(self.model).values():
-            if isinstance(layer, keras.layers.Normalization):
-                for weight in layer.weights:
-                    weight.assign(self._sources[id(weight)].value)
-        structure.refresh_statistics(self.model)
+    def _follow_statistics(self):
+        """Gives `Normalization` layers what the classifier's compute with.
+
+        That is no variable: Keras makes it when weights are adapted or loaded.
+        """
+        layers_of_both = zip(
+            structure.named_layers(self.model).values(),
+            structure.named_layers(self.classifier).values(),
+        )
+        with tf.init_scope():
+            for twin, layer in layers_of_both:
+                if isinstance(layer, keras.layers.Normalization):
+                    dtype = twin.compute_dtype
+                    twin.mean = keras.ops.cast(layer.mean, dtype)
+                    twin.variance = keras.ops.cast(layer.variance, dtype)
 
     @property
     def own_state(self) -> list:
@@ -105,6 +111,9 @@ class ComputeView:
             return self._pass(inputs, training, values or {})
 
     def _pass(self, inputs, training, values):
+        if self.model is not self.classifier:
+            self._follow_statistics()
+
         def value_of(variable):
             source = self._sources.get(id(variable), variable)
             replaced = self._scaled.get(id(variable), source)

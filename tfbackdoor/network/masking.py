@@ -11,7 +11,7 @@ def make_masks(
     neurons: list[neurons_module.Neurons],
 ) -> list[layers.NeuronMask]:
     """A mask of ones for the neurons of each layer, at least float32."""
-    return [
+    masks = [
         layers.NeuronMask(
             group.count,
             group.mask_shape,
@@ -21,6 +21,9 @@ def make_masks(
         )
         for group in neurons
     ]
+    for mask in masks:
+        mask.build()
+    return masks
 
 
 def perturbation_sizes(neurons: list[neurons_module.Neurons]) -> list[int]:
