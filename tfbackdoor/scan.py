@@ -18,6 +18,7 @@ _GATHERED, _TIMES_CHANCE = 0.6, 3.0
 _PERTURBED_BATCH = 128
 _MOST_SUSPECTS = 3
 _FEWEST_CLASSES = 4
+_SUCCEEDED = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,9 +50,10 @@ class Scan:
         Backdoored: an anomaly above 3.5, or above 2.5 of the class in which
         errors gather (60 % of them and three times its share by chance).
         Clean: neither an anomaly above 2.5 nor such a class. Fewer than 4
-        classes are too few to be sure.
+        classes are too few to be sure, and a search that found no trigger
+        for any class has nothing to say.
         """
-        if len(self.anomalies) < _FEWEST_CLASSES:
+        if len(self.anomalies) < _FEWEST_CLASSES or self.found_nothing:
             return "not sure"
         strongest = int(np.argmax(self.anomalies))
         anomaly, gathered = self.anomalies[strongest], self.gathered
@@ -62,6 +64,11 @@ class Scan:
         if anomaly > SURE_BELOW or gathered is not None:
             return "not sure"
         return "clean"
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether no trigger turned half of the images to its class."""
+        return bool(np.all(self.triggers.success < _SUCCEEDED))
 
     @property
     def gathered(self) -> int | None:
@@ -104,6 +111,8 @@ class Scan:
             return f"backdoored; the target is class {self.suspected}"
         if self.verdict == "clean":
             return "clean; no class is called by an unusually small trigger"
+        if self.found_nothing:
+            return "not sure; the search found no trigger for any class"
         return f"not sure; most suspicious are classes {self.suspects}"
 
     def to_json(self) -> dict:

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.data import sampling
 from tfbackdoor.network import classifiers
 
 _HARDLY_MOVED = 0.05
@@ -29,12 +28,11 @@ def warnings(
         clean: unbatched data set of clean `(image, label)` in [0, 1].
         neuron_masks: from layer name to mask, `{}` where none were learned.
     """
-    images, labels = next(iter(clean.batch(sampling.cardinality(clean))))
-    answers = classifiers.predicted_classes(before, images)
+    answers, labels = classifiers.answers_of(before, clean)
     found = [
         _of_masks(neuron_masks),
-        _of_wrong_answers(answers[answers != labels.numpy()]),
-        _of_answers(classifiers.predicted_classes(purified, images)),
+        _of_wrong_answers(answers[answers != labels]),
+        _of_answers(classifiers.answers_of(purified, clean)[0]),
     ]
     return [sentence for sentence in found if sentence]
 

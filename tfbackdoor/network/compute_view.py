@@ -7,6 +7,8 @@ from tfbackdoor.network import devices
 from tfbackdoor.network import layers
 from tfbackdoor.network import structure
 
+_HALF = ("bfloat16", "float16")
+
 
 class ComputeView:
     """Computes a classifier's outputs on fast kernels, without changing it.
@@ -101,7 +103,7 @@ class ComputeView:
             inputs,
             training=training,
         )
-        if keras.backend.standardize_dtype(outputs.dtype) == "bfloat16":
+        if keras.backend.standardize_dtype(outputs.dtype) in _HALF:
             outputs = keras.ops.cast(outputs, "float32")
         updates = [
             (self._sources.get(id(variable), variable), value)
