@@ -156,7 +156,7 @@ def defend(
             name: given.get(id(stage)) or admitted.restore(stage)
             for name, stage in outcome.stages.items()
         },
-        details={**outcome.details, "value_range": admitted.values.name},
+        found={**outcome.found, "value_range": admitted.values.name},
     )
 
 

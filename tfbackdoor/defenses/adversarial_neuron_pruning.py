@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import first_batch
 from tfbackdoor.network import masking
 from tfbackdoor.network import neurons as neurons_module
 from tfbackdoor.training import classifier_training as training_module
@@ -162,6 +163,16 @@ class AdversarialNeuronPruning(trainer.Trainer):
                 self.classifier, loss, metrics, **settings
             ),
         )
+
+    def fit(self, x=None, y=None, **settings):
+        """As Keras' `fit`.
+
+        Raises:
+            ValueError: where the images are clearly of another range of
+                pixels than the classifier takes.
+        """
+        first_batch.check_first_batch(self.classifier, x, y)
+        return super().fit(x, y, **settings)
 
     def call(self, inputs, training=False):
         values = masking.masked_values(self.neurons, self.masks)

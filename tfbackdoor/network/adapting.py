@@ -149,7 +149,16 @@ def _needs_nothing(classifier, shape, scores):
         and known.scores is scores
         and scores.shape[-1] != 1
         and _is_float(known.input_dtype)
+        and _takes_a_tensor(classifier)
     )
+
+
+def _takes_a_tensor(classifier):
+    """Whether its one input is given as it is, not in a dict."""
+    if isinstance(classifier, keras.Sequential):
+        return True
+    has_graph = getattr(classifier, "inputs", None)
+    return not (has_graph and isinstance(classifier.input, dict))
 
 
 def _is_float(dtype):

@@ -38,13 +38,14 @@ def _check_input(classifier):
     if len(shape) != 3:
         raise ValueError(
             "`classifier` must take images (height, width, channels) of a "
-            f"fixed size. Received: input shape {shape}"
+            "fixed size; purify, scan, defend and evaluate take images "
+            f"without channels. Received: input shape {shape}"
         )
     if not dtype.startswith(("float", "bfloat")):
         raise ValueError(
             "`classifier` must take float images, through whose values "
-            "gradients pass: load_classifier, purify, scan and defend replace "
-            f"an integer input. Received: an input of {dtype}"
+            "gradients pass: purify, scan, defend and evaluate replace an "
+            f"integer input. Received: an input of {dtype}"
         )
 
 
@@ -71,6 +72,7 @@ def gives_logits(classifier: keras.Model) -> bool:
 
 def scores_of(classifier: keras.Model, images) -> np.ndarray:
     """The scores of images, float32 `(batch, classes)`, batch by batch."""
+    images = keras.ops.convert_to_tensor(images)
     size = facts.facts_of(classifier).batch_size
     parts = [
         keras.ops.convert_to_numpy(
@@ -87,6 +89,22 @@ def scores_of(classifier: keras.Model, images) -> np.ndarray:
 def predicted_classes(classifier: keras.Model, images) -> np.ndarray:
     """The class that gets the highest score, `(batch,)` integers."""
     return np.argmax(scores_of(classifier, images), axis=-1)
+
+
+def answers_of(
+    classifier: keras.Model, images: tf.data.Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted and the given class of each image, `(images,)` each.
+
+    Args:
+        classifier: built Keras classifier.
+        images: unbatched data set of `(image, label)`, read in batches.
+    """
+    answers, given = [], []
+    for batch, labels in images.batch(facts.facts_of(classifier).batch_size):
+        answers.append(predicted_classes(classifier, batch))
+        given.append(labels.numpy())
+    return np.concatenate(answers), np.concatenate(given)
 
 
 def log_probabilities(scores, from_logits: bool):

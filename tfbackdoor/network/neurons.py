@@ -8,6 +8,7 @@ import numpy as np
 
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import graph as symbolic
+from tfbackdoor.network import refusals
 from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
@@ -84,8 +85,9 @@ def find_neurons(
         to reason, the layers with weights that hold none.
 
     Raises:
-        ValueError: where there is no neuron to mask.
+        ValueError: where there is no neuron to mask, or layers were quantized.
     """
+    refusals.check_layers(classifier)
     found, skipped = _find(classifier)
     return list(found), dict(skipped)
 

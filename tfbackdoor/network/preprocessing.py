@@ -76,8 +76,8 @@ def known_ranges(channels: int) -> dict[str, Callable]:
     }
 
 
-def declared_range(classifier: keras.Model) -> str:
-    """What a classifier's first layers or input say that it takes."""
+def declared_range(classifier: keras.Model) -> str | None:
+    """What a classifier's first layers or input say that it takes, if any."""
     if facts.facts_of(classifier).input_dtype.startswith(("int", "uint")):
         return "[0, 255]"
     for layer in structure.named_layers(classifier).values():
@@ -86,7 +86,7 @@ def declared_range(classifier: keras.Model) -> str:
         if isinstance(layer, keras.layers.Rescaling):
             divides = np.max(layer.scale) <= _LARGEST_DIVISION
             return "[0, 255]" if divides else UNIT
-    return UNIT
+    return None
 
 
 def function_of(preprocess, image_shape: tuple) -> tuple[str, Callable]:

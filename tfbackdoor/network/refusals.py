@@ -34,7 +34,7 @@ def check_layers(classifier: keras.Model) -> None:
         if getattr(layer, "quantization_mode", None):
             raise ValueError(
                 "`classifier` must hold float weights: give it as it was "
-                "before it was quantized. Received: "
+                "before it was quantized, and quantize the result. Received: "
                 f"{classifier.name}, whose layer {name!r} was quantized to "
                 f"{layer.quantization_mode}."
             )
@@ -44,18 +44,18 @@ def check_scores(classifier: keras.Model) -> None:
     """Raises ValueError unless it gives one score a class."""
     scores = facts.facts_of(classifier).scores
     if isinstance(scores, (list, tuple, dict)):
+        names = output_names(classifier)
         raise ValueError(
             "`classifier` must have one output: `output=` of load_classifier, "
             "purify, scan, defend and evaluate picks one by its name. "
-            f"Received: the outputs {output_names(classifier)}"
+            f"Received: the outputs {names}"
         )
     shape = tuple(getattr(scores, "shape", ()))
     if len(shape) == 2 and shape[1] == 1:
         raise ValueError(
             "`classifier` must give one score a class, shape (batch, classes) "
-            "with classes >= 2; one sigmoid unit is taken as two classes by "
-            "load_classifier, purify, scan, defend and evaluate. Received: "
-            f"output shape {shape}"
+            "with classes >= 2; purify, scan, defend and evaluate take one "
+            f"sigmoid unit as two classes. Received: output shape {shape}"
         )
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
         raise ValueError(

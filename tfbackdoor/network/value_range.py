@@ -22,6 +22,7 @@ _FEWEST_IMAGES = 20
 _BELIEVED_SKILL = {True: 0.4, False: 0.6}
 _MOST_OVERCONFIDENCE = {True: 0.3, False: 0.25}
 _MOST_DISAGREEMENT = 0.15
+_TOLD_APART = 0.5
 
 _originals = weakref.WeakKeyDictionary()
 
@@ -129,9 +130,35 @@ def range_of_sample(
         _check(tried, best, sample[1])
     else:
         best = preprocessing.declared_range(classifier)
-        _check_one_class(tried, best, sample[1])
+        if best is None:
+            best = preprocessing.UNIT
+            _check_one_class(tried, best, sample[1])
     accuracies = {name: trial.accuracy for name, trial in tried.items()}
     return ValueRange(best, accuracies, known[best], certain)
+
+
+def clearly_right(
+    classifier: keras.Model, sample: tuple[np.ndarray, np.ndarray]
+) -> tuple[str, rates.Rate, rates.Rate] | None:
+    """A range that is better than [0, 1] beyond chance, None if none is.
+
+    Returns:
+        Its name, the accuracy that it gives, and that of [0, 1].
+    """
+    shape, count = classifiers.image_shape(classifier), len(sample[1])
+    known = preprocessing.known_ranges(shape[-1])
+    unit = known.pop(preprocessing.UNIT)
+    given = _Trial(classifier, unit, *sample).accuracy
+    if given.interval[1] >= rates.Rate(count, count).interval[0]:
+        return None
+    tried = {
+        name: _Trial(classifier, function, *sample).accuracy
+        for name, function in known.items()
+    }
+    best = max(tried, key=lambda name: tried[name].value)
+    if tried[best].interval[0] <= max(given.interval[1], _chance(sample[1])):
+        return None
+    return best, tried[best], given
 
 
 def is_enough(sample: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -244,15 +271,15 @@ def _check_above_chance(tried, best, labels):
         _accuracy_in_another_order(trial.answers, labels)
         for trial in tried.values()
     )
-    hint = (
-        f" In another order of the labels it would be {100 * reordered:.1f} %: "
-        "are they numbered as in training?"
-        if reordered > 2.0 * chance
-        else " `preprocess=` says what else is done to images."
-    )
+    hint = "`preprocess=` says what else is done to images."
+    if reordered > max(2.0 * chance, _TOLD_APART):
+        hint = (
+            "In another order of the labels it would be "
+            f"{100 * reordered:.1f} %: are they numbered as in training?"
+        )
     raise ValueError(
         "`clean` must be images that the classifier knows, with accuracy above "
-        f"chance ({100 * chance:.1f} %). Received: {_listed(tried)}.{hint}"
+        f"chance ({100 * chance:.1f} %). Received: {_listed(tried)}. {hint}"
     )
 
 
