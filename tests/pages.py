@@ -8,7 +8,7 @@ import tfbackdoor
 
 ROOT = pathlib.Path(__file__).parents[1]
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_LONG = re.compile(r"\b(steps_per_epoch|epochs)=\d+")
+_LONG = re.compile(r"\b(steps_per_epoch|epochs|iterations|recovery_steps)=\d+")
 _SHORT = {
     "purify": {
         "scan_steps": 1,
@@ -17,7 +17,7 @@ _SHORT = {
         "verbose": 0,
     },
     "scan": {"steps": 1, "verbose": 0},
-    "defend": {"epochs": 1, "verbose": 0},
+    "defend": {"verbose": 0},
     "self_distill": {"steps": 1, "verbose": 0},
     "NeuralAttentionDistillation": {"teacher_epochs": 1},
 }
@@ -38,7 +38,7 @@ def run(code: str, page: str, namespace: dict) -> None:
 
 
 def shortened(code: str) -> str:
-    """The same with one epoch, of one step, in each fit."""
+    """The same with one epoch, or step, in each fit."""
     return _LONG.sub(r"\1=1", code)
 
 
