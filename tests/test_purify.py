@@ -79,7 +79,7 @@ def test_the_classifier_given_is_not_changed():
 
 
 def test_a_clean_verdict_leaves_the_classifier_alone(monkeypatch):
-    monkeypatch.setattr(tfbackdoor.Scan, "verdict", "clean")
+    monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
     classifier = planted.classifier()
     purified, report = tfbackdoor.purify(
         classifier, planted.images(60), **_FAST

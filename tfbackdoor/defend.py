@@ -13,6 +13,7 @@ from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
 from tfbackdoor.defenses import result
+from tfbackdoor.defenses import sharpness_aware
 from tfbackdoor.network import classifiers
 from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
@@ -53,6 +54,7 @@ DEFENSES = {
     "mode_connectivity": mode_connectivity.by_mode_connectivity,
     "nad": nad.by_nad,
     "anp": anp.by_anp,
+    "ft_sam": sharpness_aware.by_ft_sam,
     "purify": by_purify,
 }
 
@@ -77,7 +79,7 @@ def defend(
 
     Args:
         defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
-            `"mode_connectivity"`, `"nad"`, `"anp"` or `"purify"`.
+            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"` or `"purify"`.
         classifier: built Keras classifier; it is not changed.
         clean: unbatched data set of clean `(image, label)` in [0, 1].
         flip: bool, whether clean images are mirrored; digits and traffic

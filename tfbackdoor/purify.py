@@ -20,17 +20,19 @@ from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import value_range
 from tfbackdoor.report import report as report_module
-from tfbackdoor.scan import SURE_ABOVE
-from tfbackdoor.scan import SURE_BELOW
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
 
 _LEAST_CLEAN = 20
 _SAMPLES = 8
-_DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
+_DROP_OF_VERDICT = {
+    "backdoored": 0.01,
+    "suspicious": 0.15,
+    "nothing found": 0.01,
+}
 _ANP_BATCH = 128
 _NOT_SETTINGS = ("classifier", "clean", "test", "poisoning", "oracle")
-_NOTHING_CHANGED = "The scan found no backdoor; nothing was changed."
+_NOTHING_CHANGED = "The scan found nothing; nothing was changed."
 
 
 def purify(
@@ -81,9 +83,9 @@ def purify(
         held_out: float in (0, 1), share of the clean images that judges.
         max_accuracy_drop: float in [0, 1], what pruning may cost on the
             held-out images, with 95 % confidence; default 0.15 where the
-            scan is not sure, else 0.01.
-        always: bool, whether a classifier that the scan finds clean is
-            purified too.
+            scan says suspicious, else 0.01.
+        always: bool, whether a classifier in which the scan finds nothing
+            is purified too.
         scan_steps: int > 0, batches of the scan.
         epsilon: float, ANP's perturbation; default by `choose_epsilon`.
         alpha: float in [0, 1], weight of ANP's clean loss.
@@ -150,7 +152,7 @@ def purify(
         verbose=verbose,
     )
     wanted = always or oracle is not None or threshold is not None
-    if found.verdict == "clean" and not wanted:
+    if found.verdict == "nothing found" and not wanted:
         masks, skipped, pruned, recovery = {}, {}, None, None
         purified = copying.copy_classifier(original)
     else:
@@ -307,14 +309,15 @@ def _of_recovery(recovery):
 
 
 def _target_scores(found):
+    unusual, extreme = found.limits
     return {
         "verdict": str(found),
-        "scores": found.anomalies.tolist(),
+        "scores": found.to_json()["anomalies"],
         "error_shares": found.error_shares.tolist(),
         "suspected": found.suspected,
         "note": "The score is the anomaly of the smallest trigger found for "
-        f"the class; above {SURE_ABOVE} it speaks for a backdoor, below "
-        f"{SURE_BELOW} against one. Under adversarial neuron perturbation the "
+        f"the class; above {extreme:.1f} it speaks for a backdoor, below "
+        f"{unusual:.1f} against one. Under adversarial neuron perturbation the "
         "errors of a backdoored classifier gather in the target class.",
     }
 

@@ -34,6 +34,7 @@ from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.rate_search import choose_learning_rate
 from tfbackdoor.defenses.result import DefenseResult
 from tfbackdoor.defenses.self_distillation import self_distill
+from tfbackdoor.defenses.sharpness_aware import SharpnessAwareTraining
 
 __all__ = [
     "AdversarialNeuronPruning",
@@ -45,6 +46,7 @@ __all__ = [
     "DormantPruning",
     "InvertedTriggers",
     "NeuralAttentionDistillation",
+    "SharpnessAwareTraining",
     "TriggerInversion",
     "attention_map",
     "attention_maps",

@@ -87,6 +87,7 @@ def self_distill(
         mixup=mixup,
         batch_statistics=batch_statistics,
         inversion=inversion,
+        protected=() if triggers is None else triggers.targets,
         seed=seed,
         precision=precision,
     )
