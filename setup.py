@@ -18,6 +18,8 @@ _LAUNCHERS = (
     "benchmark",
     "analyze",
 )
+# What writes and reads the ONNX files of export_classifier.
+_EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16.1"]
 
 setuptools.setup(
     name="tfbackdoor",
@@ -49,7 +51,8 @@ setuptools.setup(
     ],
     extras_require={
         "analysis": ["scikit-learn>=1.4"],  # t-SNE in launch.analyze.
-        "test": ["pytest>=8", "pytest-xdist>=3.6"],
+        "export": _EXPORT,
+        "test": ["pytest>=8", "pytest-xdist>=3.6", *_EXPORT],
     },
     entry_points={
         "console_scripts": [

@@ -79,7 +79,7 @@ def write_results(folder, purified, rows, test, details) -> None:
     import tfbackdoor
 
     batch = next(test.batch(32).as_numpy_iterator())[0]
-    tfbackdoor.export_classifier(purified, folder, batch)
+    export(purified, folder, batch)
     before, *_, after = rows.values()
     if before.attack_success is not None:
         details["defense_effectiveness"] = (
@@ -88,3 +88,16 @@ def write_results(folder, purified, rows, test, details) -> None:
     scores = {name: row.to_json() for name, row in rows.items()}
     runner.write_json(folder / "scores.json", {"scores": scores, **details})
     print(tfbackdoor.rates.scores_table(rows))
+
+
+def export(purified, folder, batch) -> None:
+    """Exports the purified classifier; a format that fails is a warning.
+
+    The classifier itself is written all the same, and the run is not lost.
+    """
+    import tfbackdoor
+
+    try:
+        tfbackdoor.export_classifier(purified, folder, batch)
+    except ValueError as error:
+        print(f"Warning: {error}")

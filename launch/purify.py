@@ -9,7 +9,6 @@ scans for a backdoor, prunes, recovers, and writes the purified
 as it is, unless `--always`.
 """
 
-import sys
 
 from absl import flags
 
@@ -114,8 +113,6 @@ def job(folder):
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,
             class_names=FLAGS.class_names,
-            # A progress bar is for people who watch, a line a step for logs.
-            verbose="auto" if sys.stdout.isatty() else 2,
             **settings,
         )
     report.save(folder)
@@ -123,7 +120,7 @@ def job(folder):
         tfbackdoor.defenses.save_masks(
             report.neuron_masks, folder / "neuron_masks.npz"
         )
-    tfbackdoor.export_classifier(purified, folder, report.samples)
+    defense.export(purified, folder, report.samples)
     print(report.verdict)
     for warning in report.warnings:
         print(f"Warning: {warning}")

@@ -38,6 +38,7 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
         padding=run.padding,
         seed=run.seed,
         precision=run.precision,
+        train_frozen=run.train_frozen,
         verbose=run.verbose,
         **settings,
     )
@@ -69,6 +70,7 @@ def defend(
     seed: int = 0,
     precision: str | None = None,
     synchronised: bool = True,
+    train_frozen: bool = True,
     verbose="auto",
     **settings,
 ) -> result.DefenseResult:
@@ -88,7 +90,7 @@ def defend(
         seed: int, of every draw.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
-        synchronised: bool, see `ClassifierTraining`.
+        synchronised, train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
         **settings: of the defense, see `defense_settings`, such as `epochs`.
 
@@ -114,6 +116,7 @@ def defend(
         seed=seed,
         precision=precision,
         synchronised=synchronised,
+        train_frozen=train_frozen,
         verbose=verbose,
     )
     return DEFENSES[defense](classifier, clean, run, **settings)

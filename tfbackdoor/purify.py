@@ -15,6 +15,7 @@ from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import sanity
 from tfbackdoor.defenses import trigger_unlearning
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
@@ -61,6 +62,7 @@ def purify(
     flip: bool | None = None,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> tuple[keras.Model, report_module.Report]:
     """Takes the backdoor out of a classifier, without knowing the trigger.
@@ -108,6 +110,8 @@ def purify(
             classifier tolerates it: digits and traffic signs must not be.
         seed: int, of every random choice.
         precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
+        train_frozen: bool, whether recovery trains layers that are not
+            `trainable` as all others, see `ClassifierTraining`.
         verbose: Keras' verbosity; 0 announces no steps either.
 
     Returns:
@@ -133,6 +137,7 @@ def purify(
     run = run_settings.RunSettings(
         seed=seed,
         precision=precision or devices.default_precision(),
+        train_frozen=train_frozen,
         verbose=verbose,
     )
     optimise, judge = run.hold_out(clean, held_out)
@@ -159,7 +164,13 @@ def purify(
         run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
         masks, skipped = anp.learn_masks(
             original,
-            run.batches(optimise, _ANP_BATCH, replacement=True),
+            run.batches(
+                optimise,
+                batch_size.batch_size_for(
+                    original, most=_ANP_BATCH, training=True
+                ),
+                replacement=True,
+            ),
             run,
             epsilon=found.epsilon,
             alpha=alpha,

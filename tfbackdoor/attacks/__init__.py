@@ -4,16 +4,16 @@
 `Poisoning` says what was poisoned, which is what scoring needs.
 """
 
-from tfbackdoor.attacks.adversarial import LinfPerturbation
-from tfbackdoor.attacks.adversarial import perturb_images
+from tfbackdoor.attacks.clean_label import LinfPerturbation
+from tfbackdoor.attacks.clean_label import perturb_images
 from tfbackdoor.attacks.dynamic_masks import MaskTraining
 from tfbackdoor.attacks.generators import GeneratedTrigger
 from tfbackdoor.attacks.input_aware import InputAwareTraining
 from tfbackdoor.attacks.poisoning import Poisoning
 from tfbackdoor.attacks.poisoning import poison
-from tfbackdoor.attacks.reflection_search import choose_reflections
-from tfbackdoor.attacks.refool import Reflections
-from tfbackdoor.attacks.refool import make_reflections
+from tfbackdoor.attacks.reflections import Reflections
+from tfbackdoor.attacks.reflections import make_reflections
+from tfbackdoor.attacks.refool import choose_reflections
 from tfbackdoor.attacks.table import ATTACKS
 from tfbackdoor.attacks.table import Attack
 from tfbackdoor.attacks.table import train_attacked

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.attacks import generators
-from tfbackdoor.attacks import refool
+from tfbackdoor.attacks import reflections
 from tfbackdoor.attacks import triggers
 from tfbackdoor.data import sampling
 from tfbackdoor.files import arrays
@@ -20,7 +20,7 @@ _SETTINGS_FILE = "poisoning.json"
 _INDICES_FILE = "poisoned_indices.npz"
 _TRIGGER_FILES = {
     "trigger.npz": triggers.Trigger,
-    "reflections.npz": refool.Reflections,
+    "reflections.npz": reflections.Reflections,
     "trigger.keras": generators.GeneratedTrigger,
 }
 

@@ -84,9 +84,11 @@ class AdversarialNeuronPruning(trainer.Trainer):
         self.masks = masking.make_masks(self.neurons)
         self.synchronised = synchronised
         self._view = compute_view.ComputeView(
-            classifier, precision, synchronised=synchronised
+            classifier,
+            precision,
+            synchronised=synchronised,
+            train_frozen=True,
         )
-        self._view.use_batch_statistics()
         self._loss_means = {
             name: keras.metrics.Mean(name=name)
             for name in ("clean_loss", "perturbed_loss")

@@ -36,7 +36,8 @@ def bytes_per_image(classifier: keras.Model) -> int:
     if _is_graph(classifier):
         shapes = structure.computed_shapes(classifier)
     else:
-        shapes = layer_shapes.layer_shapes(classifier).values()
+        recorded = layer_shapes.layer_shapes(classifier).values()
+        shapes = [shapes.output for shapes in recorded]
     return max(1, _BYTES_A_NUMBER * sum(map(math.prod, shapes)))
 
 

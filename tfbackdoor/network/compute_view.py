@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfbackdoor.network import devices
 from tfbackdoor.network import layers
 from tfbackdoor.network import structure
+from tfbackdoor.network import trainable
 
 
 class ComputeView:
@@ -25,6 +26,9 @@ class ComputeView:
             classifier's own (default).
         synchronised: bool, whether batch statistics are those of the whole
             batch over all replicas (default), or each replica's own.
+        train_frozen: bool, whether training passes treat layers that are not
+            `trainable` as all others: batch normalisations among them use
+            batch statistics. Default False. The flags stay as they are.
 
     Call arguments:
         inputs: images `(batch, height, width, channels)`.
@@ -37,6 +41,10 @@ class ComputeView:
         The pair `(outputs, updates)`: the classifier's outputs in at least
         float32, and a list of `(variable, value)`, the state (moving
         statistics) that a training pass would write. Nothing is written.
+
+    Attributes:
+        trained: list of the classifier's variables that training passes treat
+            as trained.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class ComputeView:
         precision: str | None = None,
         *,
         synchronised: bool = True,
+        train_frozen: bool = False,
     ):
         devices.check_precision(precision)
         self.classifier = classifier
@@ -59,8 +68,14 @@ class ComputeView:
                 strict=True,
             )
         )
+        self.trained = trainable.trainable_weights(
+            classifier, train_frozen=train_frozen
+        )
+        self._thaws_calls = train_frozen and self.model is classifier
         if self.model is not classifier:
             self._copy_statistics()
+            if train_frozen:
+                trainable.thaw(self.model)
 
     def _copy_statistics(self):
         """Gives `Normalization` layers their statistics, which they keep."""
@@ -69,12 +84,6 @@ class ComputeView:
                 for weight in layer.weights:
                     weight.assign(self._sources[id(weight)].value)
         structure.refresh_statistics(self.model)
-
-    def use_batch_statistics(self) -> None:
-        """Makes training passes use batch statistics in frozen layers too."""
-        if self.model is not self.classifier:
-            for layer in structure.named_layers(self.model).values():
-                layer.trainable = True
 
     @property
     def own_state(self) -> list:
@@ -87,8 +96,12 @@ class ComputeView:
         return all(variable is not v for v in self.classifier.variables)
 
     def __call__(self, inputs, *, training: bool, values: dict | None = None):
-        values = values or {}
+        if not (training and self._thaws_calls):
+            return self._pass(inputs, training, values or {})
+        with trainable.thawed(self.model):
+            return self._pass(inputs, training, values or {})
 
+    def _pass(self, inputs, training, values):
         def value_of(variable):
             source = self._sources.get(id(variable), variable)
             replaced = self._scaled.get(id(variable), source)

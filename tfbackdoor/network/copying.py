@@ -5,10 +5,11 @@ import tempfile
 import keras
 
 from tfbackdoor.network import structure
+from tfbackdoor.network import trainable
 
 
 def copy_classifier(classifier: keras.Model) -> keras.Model:
-    """A copy with weights of its own.
+    """A copy with weights of its own, and the same layers trainable.
 
     Raises:
         ValueError: where Keras cannot copy it (a subclassed model that is not
@@ -17,9 +18,11 @@ def copy_classifier(classifier: keras.Model) -> keras.Model:
     try:
         copied = keras.models.clone_model(classifier)
     except (TypeError, ValueError, NotImplementedError):
-        return _copy_by_file(classifier)
-    copied.set_weights(classifier.get_weights())
-    structure.refresh_statistics(copied)
+        copied = _copy_by_file(classifier)
+    else:
+        copied.set_weights(classifier.get_weights())
+        structure.refresh_statistics(copied)
+    trainable.copy_flags(classifier, copied)
     return copied
 
 

@@ -1,4 +1,6 @@
-"""What shape the layers of any classifier give, at any depth."""
+"""What shapes the layers of any classifier take and give, at any depth."""
+
+from typing import NamedTuple
 
 import keras
 
@@ -6,12 +8,24 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import structure
 
 
-def layer_shapes(classifier: keras.Model) -> dict[str, tuple[int, ...]]:
-    """The shape, without the batch, of what each layer makes of an image.
+class Shapes(NamedTuple):
+    """The shapes of a layer, without the batch.
+
+    Args:
+        inputs: of each tensor in its first argument.
+        output: of what it gives.
+    """
+
+    inputs: list[tuple[int, ...]]
+    output: tuple[int, ...]
+
+
+def layer_shapes(classifier: keras.Model) -> dict[str, Shapes]:
+    """The shapes of each layer for one image, by `named_layers`.
 
     In the order in which the layers compute. A layer that is called several
-    times has the shape of its last output; one that gives no single tensor
-    has none.
+    times has the shapes of its last call; one that gives no single tensor is
+    left out.
 
     Args:
         classifier: built classifier of any kind; runs once, on one image.
@@ -21,12 +35,19 @@ def layer_shapes(classifier: keras.Model) -> dict[str, tuple[int, ...]]:
         for name, layer in structure.named_layers(classifier).items()
         if not isinstance(layer, keras.layers.InputLayer)
     }
-    recorder = structure.OutputRecorder(layers)
+    recorder = _ShapeRecorder(layers)
     image = keras.ops.zeros((1, *classifiers.image_shape(classifier)))
-    with recorder.recording() as outputs:
+    with recorder.recording() as recorded:
         classifier(image, training=False)
-    return {
-        name: tuple(output.shape[1:])
-        for name, output in outputs.items()
-        if keras.ops.is_tensor(output)
-    }
+    return {name: shapes for name, shapes in recorded.items() if shapes}
+
+
+class _ShapeRecorder(structure.OutputRecorder):
+    def _kept(self, output, *inputs):
+        if not keras.ops.is_tensor(output):
+            return None
+        tensors = keras.tree.flatten(inputs[:1])
+        return Shapes(
+            [tuple(x.shape[1:]) for x in tensors if keras.ops.is_tensor(x)],
+            tuple(output.shape[1:]),
+        )

@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-import re
 import warnings
 import zipfile
 
@@ -10,13 +9,12 @@ import keras
 
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
+from tfbackdoor.files import messages
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import structure
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
-_LONGEST_REASON = 500
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def load_classifier(
@@ -68,7 +66,7 @@ def load_model(
         raise ValueError(
             f"`path` must hold a Keras model that loads without custom code. "
             f"Received: {path}, {_saved_by(path)}which fails with: "
-            f"{_one_line(error)}"
+            f"{messages.one_line(error)}{_way_out_of_keras_2(path)}"
         ) from error
 
 
@@ -78,6 +76,25 @@ def _saved_by(path):
     if version in (None, keras.__version__):
         return ""
     return f"saved by Keras {version} (this is {keras.__version__}), "
+
+
+def _way_out_of_keras_2(path):
+    """What to do with a file of Keras 2, nothing for others."""
+    version = keras_files.keras_version(path)
+    if version is None or not version.startswith("2."):
+        return ""
+    if path.suffix == ".keras":
+        return (
+            ". Save it as .h5, which this Keras reads: pip install tf_keras, "
+            f"then tf_keras.models.load_model({path.name!r}, compile=False)"
+            f".save({path.with_suffix('.h5').name!r})"
+        )
+    return (
+        ". Build the same network with this Keras and give it the weights: "
+        "pip install tf_keras, then network.set_weights(tf_keras.models."
+        f"load_model({path.name!r}, compile=False).get_weights()) and "
+        "network.save('classifier.keras')"
+    )
 
 
 def _load_untrusted(path):
@@ -103,15 +120,8 @@ def _check_classifier(classifier, path):
             raise
         raise ValueError(
             "`path` must hold a classifier of images. "
-            f"Received: {path}, which fails with: {_one_line(error)}"
+            f"Received: {path}, which fails with: {messages.one_line(error)}"
         ) from error
-
-
-def _one_line(error):
-    """The message, without what a file could do to a terminal."""
-    text = " ".join(_COLOUR.sub("", str(error)).split())
-    text = "".join(x if x.isprintable() else "?" for x in text)
-    return text[:_LONGEST_REASON] or type(error).__name__
 
 
 def _check_path(path):

@@ -9,6 +9,7 @@ from tfbackdoor.training.checkpoints import resumable
 from tfbackdoor.training.classifier_training import ClassifierTraining
 from tfbackdoor.training.classifier_training import StopOnNaN
 from tfbackdoor.training.classifier_training import TrainingDivergedError
+from tfbackdoor.training.fitting import fit_classifier
 from tfbackdoor.training.optimizers import CoupledSGD
 from tfbackdoor.training.run_settings import RunSettings
 
@@ -19,5 +20,6 @@ __all__ = [
     "StopOnNaN",
     "Stopped",
     "TrainingDivergedError",
+    "fit_classifier",
     "resumable",
 ]

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfbackdoor.data import augmentation
 from tfbackdoor.data import sampling
+from tfbackdoor.network import devices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class RunSettings:
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
         synchronised: bool, see `ClassifierTraining`.
+        train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
 
@@ -29,7 +31,11 @@ class RunSettings:
     seed: int = 0
     precision: str | None = None
     synchronised: bool = True
+    train_frozen: bool = True
     verbose: str | int = "auto"
+
+    def __post_init__(self):
+        devices.check_precision(self.precision)
 
     def batches(
         self,
