@@ -9,7 +9,6 @@ scans for a backdoor, prunes, recovers, and writes the purified
 as it is, unless `--always`.
 """
 
-
 from absl import flags
 
 from launch import attack

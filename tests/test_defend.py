@@ -33,6 +33,13 @@ _FEW_STEPS = {
 }
 
 
+# What a few steps do to tiny networks looks odd; test_outcome_warnings judges
+# when that is said.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::tfbackdoor.defenses.DefenseWarning"
+)
+
+
 @pytest.fixture(scope="module")
 def backdoored():
     """A classifier of digits with a backdoor, clean images, tests, attack."""

@@ -1,6 +1,7 @@
 """Every defense with its paper's settings, behind one call."""
 
 import inspect
+import warnings
 from collections.abc import Iterable
 
 import keras
@@ -12,6 +13,7 @@ from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import result
 from tfbackdoor.defenses import sharpness_aware
 from tfbackdoor.network import classifiers
@@ -96,7 +98,12 @@ def defend(
 
     Returns:
         The purified `.classifier`, with the steps in between and what was
-        chosen.
+        chosen. Its `.warnings` say what looks odd about it, such as accuracy
+        that was lost on the clean images; they are raised as one Python
+        warning too.
+
+    Warns:
+        DefenseWarning: where there are `.warnings`.
 
     Raises:
         ValueError: on an unknown defense, with the valid names, or where the
@@ -119,7 +126,21 @@ def defend(
         train_frozen=train_frozen,
         verbose=verbose,
     )
-    return DEFENSES[defense](classifier, clean, run, **settings)
+    outcome = DEFENSES[defense](classifier, clean, run, **settings)
+    if "warnings" not in outcome.details:
+        outcome.details["warnings"] = outcome_warnings.outcome_warnings(
+            classifier,
+            outcome.classifier,
+            clean,
+            outcome.found.get("masks", {}),
+        )
+    if outcome.warnings:
+        warnings.warn(
+            f"{defense}: {' '.join(outcome.warnings)}",
+            outcome_warnings.DefenseWarning,
+            stacklevel=2,
+        )
+    return outcome
 
 
 def defense_settings(defense: str) -> dict[str, object]:

@@ -102,19 +102,21 @@ class BatchCounter:
         """
         if self._count_batch is None:
             self._count_batch = self._compile(batches.element_spec)
-        totals, answers = collections.Counter(), []
+        totals, answers, seen = collections.Counter(), [], []
         values = [tf.convert_to_tensor(value) for value in values]
         for images, labels, *_ in batches:
             counts, correct = self._count_batch(
                 images, tf.cast(labels, tf.int64), values
             )
             answers.append(correct.numpy())
+            seen.append(np.asarray(labels, "int64"))
             totals.update({name: int(n) for name, n in counts.items()})
             if margin and _margin(_to_scores(totals)) <= margin:
                 break
         return dataclasses.replace(
             _to_scores(totals),
             correct=np.concatenate(answers or [np.zeros(0, bool)]),
+            labels=np.concatenate(seen or [np.zeros(0, "int64")]),
         )
 
     def _compile(self, element_spec):

@@ -4,6 +4,7 @@ import dataclasses
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import evaluation
@@ -11,15 +12,15 @@ from tfbackdoor import rates
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
-from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import calibration
-from tfbackdoor.defenses import sanity
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import value_range
+from tfbackdoor.report import evidence
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
@@ -215,12 +216,20 @@ def purify(
     rows = {"before": original, "purified": purified}
     if pruned is not None and pruned.count:
         rows = {"before": original, "pruned": pruned.classifier, **rows}
+    run.announce("Scoring the classifier before and after")
     scores = _scores(rows, judge, poisoning)
     test_scores = {} if test is None else _scores(rows, test, poisoning)
-    images, labels = next(iter(judge.batch(_SAMPLES)))
+    first_and_last = {"before": original, "purified": purified}
+    samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
     report = report_module.Report(
         verdict=_verdict(found, masks, pruned, recovery, test_scores or scores),
-        warnings=sanity.warnings(original, purified, clean, masks)
+        warnings=outcome_warnings.outcome_warnings(
+            original,
+            purified,
+            clean,
+            masks,
+            {"held-out": scores, "test": test_scores},
+        )
         + _of_recovery(recovery),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
@@ -235,15 +244,21 @@ def purify(
         pruned=pruned.neurons if pruned else {},
         unlearned=found.suspects if recovery else [],
         skipped=skipped,
-        samples=images.numpy(),
-        sample_labels=labels.numpy().tolist(),
-        predictions={
-            name: classifiers.predicted_classes(rows[name], images).tolist()
-            for name in ("before", "purified")
-        },
+        clean_images=np.bincount(
+            sampling.labels_of(clean), minlength=len(found.anomalies)
+        ),
+        samples=samples,
+        sample_labels=labels,
+        predictions=evidence.predict(first_and_last, samples),
         class_names=class_names,
-        attention=_attention(original, purified, images),
-        target_scores=_target_scores(found),
+        attention=evidence.attention_of_first(first_and_last, samples),
+        scan=found,
+        found_triggers=evidence.find_triggers(
+            first_and_last,
+            found.triggers.of(found.suspects),
+            samples,
+            labels,
+        ),
         settings={
             **settings,
             "flip": flip,
@@ -254,6 +269,7 @@ def purify(
             "value_range": values.name,
         },
         versions=report_module.versions(),
+        steps=_steps(start, run.begun, time.monotonic()),
         seed=seed,
         seconds=time.monotonic() - start,
         peak_memory=report_module.peak_memory(),
@@ -319,27 +335,10 @@ def _of_recovery(recovery):
     ]
 
 
-def _target_scores(found):
-    unusual, extreme = found.limits
-    return {
-        "verdict": str(found),
-        "scores": found.to_json()["anomalies"],
-        "error_shares": found.error_shares.tolist(),
-        "suspected": found.suspected,
-        "note": "The score is the anomaly of the smallest trigger found for "
-        f"the class; above {extreme:.1f} it speaks for a backdoor, below "
-        f"{unusual:.1f} against one. Under adversarial neuron perturbation the "
-        "errors of a backdoored classifier gather in the target class.",
-    }
-
-
-def _attention(original, purified, images):
-    """Attention maps of the first image, none where there are no taps."""
-    try:
-        taps = attention.find_taps(original)
-    except ValueError:
-        return {}
-    return {
-        name: attention.attention_maps(row, images, taps)
-        for name, row in {"before": original, "purified": purified}.items()
-    }
+def _steps(start, begun, end):
+    """Each step with its seconds, from when each began."""
+    names, begins = zip(("Looking at classifier and images", start), *begun)
+    ends = (*begins[1:], end)
+    return [
+        (name, until - since) for name, since, until in zip(names, begins, ends)
+    ]

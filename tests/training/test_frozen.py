@@ -1,8 +1,6 @@
 """Layers that are not `trainable`: what is trained, and their flags after."""
 
-import keras
 import numpy as np
-import pytest
 import specimens
 
 import tfbackdoor

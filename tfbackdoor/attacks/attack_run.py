@@ -6,7 +6,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tfbackdoor.attacks import poisoning
+from tfbackdoor.attacks import poisoned_training
+from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.training import fitting
 from tfbackdoor.training import run_settings
 
@@ -19,7 +20,7 @@ class AttackRun:
         build: function of `(image_shape, classes)` that gives a classifier.
         images: unbatched training set of `(image, label)`.
         image_shape: `(height, width, channels)`.
-        classes, target, mode, rate: see `Poisoning`.
+        classes, target, mode, rate, cover_ratio: see `Poisoning`.
         make_trigger: function from the image shape to a trigger, or None.
         settings: how images are drawn and passes computed.
         epochs, batch_size, learning_rate, weight_decay, schedule, callbacks:
@@ -35,6 +36,7 @@ class AttackRun:
     target: int
     mode: str
     rate: float
+    cover_ratio: float
     make_trigger: Callable | None
     settings: run_settings.RunSettings
     epochs: int
@@ -49,20 +51,21 @@ class AttackRun:
     def __post_init__(self):
         fitting.check_fit(self.epochs, self.batch_size, self.schedule)
 
-    def poisoning(self, trigger) -> poisoning.Poisoning:
+    def poisoning(self, trigger) -> poisoning_module.Poisoning:
         """What is planned, with no image chosen yet."""
-        return poisoning.Poisoning(
+        return poisoning_module.Poisoning(
             trigger,
             classes=self.classes,
             target=self.target,
             mode=self.mode,
             rate=self.rate,
+            cover_ratio=self.cover_ratio,
             seed=self.settings.seed,
         )
 
     def poison(self, images: tf.data.Dataset, trigger):
         """The images with their share poisoned, and the `Poisoning`."""
-        return poisoning.poison(images, self.poisoning(trigger))
+        return poisoned_training.poison(images, self.poisoning(trigger))
 
     def fit(self, classifier: keras.Model, images, **changes) -> keras.Model:
         """Trains a classifier in place, as the run says but for `changes`."""

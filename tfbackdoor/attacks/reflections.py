@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.attacks import image_draws
+from tfbackdoor.attacks import trigger_files
 from tfbackdoor.data import sampling
-from tfbackdoor.files import arrays
 
 VARIANTS = ("out_of_focus", "ghost", "in_focus")
 _ALPHAS = (0.45, 0.45)
@@ -66,33 +67,18 @@ class Reflections:
                 f"`images` must have the reflections' shape {expected}. "
                 f"Received: {tuple(received)}"
             )
-        drawn = self._draw(images)
+        drawn = image_draws.numbers_of(images) % len(self.alphas)
         alphas = tf.gather(self.alphas, drawn)[..., None, None, None]
         return mix(images, tf.gather(self.reflections, drawn), alphas)
 
-    def _draw(self, images):
-        """The index of each image's reflection: a sum over its bytes."""
-        levels = tf.cast(tf.round(images * _FILE_LEVELS), tf.int64)
-        factors = np.random.default_rng(0).integers(
-            1, 1 << 20, self.reflections.shape[1:]
-        )
-        return tf.reduce_sum(levels * factors, [-3, -2, -1]) % len(self.alphas)
-
     def save(self, path: str | pathlib.Path) -> None:
         """Writes an `.npz` file that `load` reads."""
-        np.savez_compressed(path, **dataclasses.asdict(self))
+        trigger_files.save(self, path)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "Reflections":
         """Reads what `save` wrote; nothing is unpickled."""
-        found = arrays.read_arrays(path)
-        names = [field.name for field in dataclasses.fields(cls)]
-        if not found.keys() >= set(names):
-            raise ValueError(
-                f"`path` must hold the arrays {names}. "
-                f"Received: {path} with {sorted(found)}"
-            )
-        return cls(*(found[name] for name in names))
+        return trigger_files.load(cls, path)
 
 
 def mix(images, reflections, alphas):

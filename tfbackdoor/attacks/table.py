@@ -6,14 +6,18 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tfbackdoor.attacks import adaptive_blend
 from tfbackdoor.attacks import attack_run
+from tfbackdoor.attacks import bpp
 from tfbackdoor.attacks import clean_label
 from tfbackdoor.attacks import input_aware
+from tfbackdoor.attacks import low_frequency
 from tfbackdoor.attacks import poisoned_training
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import triggers
 from tfbackdoor.attacks import trojan
+from tfbackdoor.attacks import wanet
 from tfbackdoor.data import sampling
 from tfbackdoor.training import run_settings
 
@@ -26,6 +30,7 @@ class Attack:
         train: function of an `AttackRun`, gives classifier and `Poisoning`.
         mode: how poisoned images are labelled, see `Poisoning`.
         rate: float in (0, 1], share of the eligible images, see `Poisoning`.
+        cover_ratio: float >= 0, covers for each poisoned image.
         trigger: function from `(height, width, channels)` to a `Trigger`,
             or None where the attack makes its own.
         source: what the settings are from.
@@ -34,6 +39,7 @@ class Attack:
     train: Callable
     mode: str = "all_to_one"
     rate: float = 0.05
+    cover_ratio: float = 0.0
     trigger: Callable | None = None
     source: str = ""
 
@@ -104,6 +110,7 @@ def train_attacked(
         target=target,
         mode=attack.mode,
         rate=attack.rate if rate is None else rate,
+        cover_ratio=attack.cover_ratio,
         make_trigger=attack.trigger,
         settings=run_settings.RunSettings(
             flip=flip,
@@ -129,6 +136,10 @@ def train_attacked(
 
 def _four_corners(image_shape):
     return triggers.checkerboard(image_shape, corners=4)
+
+
+def _dithering(image_shape):
+    return bpp.Dithering()  # Of any size.
 
 
 # SIG keeps labels, so that we poison as much as ANP's clean-label attack does:
@@ -169,6 +180,30 @@ ATTACKS = {
     "input_aware": Attack(input_aware.train_input_aware, rate=0.1, source=_ANP),
     "input_aware_all": Attack(
         input_aware.train_input_aware, mode="all_to_all", rate=0.1, source=_ANP
+    ),
+    "wanet": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.1,
+        cover_ratio=2.0,
+        trigger=wanet.make_warp,
+        source="Nguyen & Tran 2021",
+    ),
+    "bpp": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.1,
+        cover_ratio=1.0,
+        trigger=_dithering,
+        source="Wang et al. 2022",
+    ),
+    "lf": Attack(
+        low_frequency.train_low_frequency, rate=0.1, source="Zeng et al. 2021"
+    ),
+    "adaptive_blend": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.003,
+        cover_ratio=1.0,
+        trigger=adaptive_blend.masked_noise,
+        source="Qi et al. 2023",
     ),
 }
 ATTACKS |= {

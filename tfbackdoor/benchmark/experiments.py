@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import pathlib
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from tfbackdoor import evaluation
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.benchmark import trials
 from tfbackdoor.data import sampling
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.files import atomic
 from tfbackdoor.network import devices
 from tfbackdoor.network import loading
@@ -105,14 +107,17 @@ class Benchmark:
         if (attacked / _POISONING).is_file():
             poisoning = poisoning_module.Poisoning.load(attacked)
         _, clean = self._split(trial.seed, trial.share)
-        outcome = self.defend_classifier(
-            trial.defense,
-            classifier,
-            sampling.in_memory(clean),
-            seed=trial.seed,
-            **self.defense_settings,
-            **self.settings_of.get(trial.defense, {}),
-        )
+        with warnings.catch_warnings():
+            # The details say what looks odd.
+            warnings.simplefilter("ignore", outcome_warnings.DefenseWarning)
+            outcome = self.defend_classifier(
+                trial.defense,
+                classifier,
+                sampling.in_memory(clean),
+                seed=trial.seed,
+                **self.defense_settings,
+                **self.settings_of.get(trial.defense, {}),
+            )
         atomic.write_json(folder / _DETAILS, outcome.details)
         if self.save_purified:
             outcome.classifier.save(folder / _CLASSIFIER)

@@ -26,6 +26,7 @@ from tfbackdoor.defenses.inverted_triggers import InvertedTriggers
 from tfbackdoor.defenses.neural_attention_distillation import (
     NeuralAttentionDistillation,
 )
+from tfbackdoor.defenses.outcome_warnings import DefenseWarning
 from tfbackdoor.defenses.pruning import CurvePoint
 from tfbackdoor.defenses.pruning import choose_threshold
 from tfbackdoor.defenses.pruning import prune_neurons
@@ -42,6 +43,7 @@ __all__ = [
     "BezierCurve",
     "CurvePoint",
     "DefenseResult",
+    "DefenseWarning",
     "Distillation",
     "DormantPruning",
     "InvertedTriggers",

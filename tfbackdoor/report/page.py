@@ -8,7 +8,10 @@ import markupsafe
 import numpy as np
 
 from tfbackdoor import rates
-from tfbackdoor.report import drawing
+from tfbackdoor.report import canvas
+from tfbackdoor.report import figures
+from tfbackdoor.report import pictures
+from tfbackdoor.report import report as report_module
 
 # A trigger that works on more images than this is called at work.
 _ATTACK_AT_WORK = 0.1
@@ -16,25 +19,27 @@ _MOST_CLASSES = 50
 # Smaller pictures show their pixels: a trigger may be one of them.
 _SMALL_PICTURE = 64
 _NO_BREAK = "\u00a0"
+_JUDGED = {"held_out": "held-out", "test": "test"}
 
 
-def render(report: dict) -> str:
+def render(report: report_module.Report) -> str:
     """The HTML page of a report.
 
     Everything that comes from outside (names of classes and layers, settings,
     sentences) is escaped; there is no script and nothing to load.
-
-    Args:
-        report: as `Report.to_json` gives it.
     """
+    content = report.to_json()
     template = _environment().get_template("report.html")
     return template.render(
-        report=report,
-        state=_state(report),
+        report=content,
+        state=_state(content),
         rates=rates.SHOWN_RATES,
-        chart=drawing.curve_lines(report),
-        layers=_layers(report),
-        targets=_targets(report),
+        curve_rates=_curve_rates(content),
+        charts=_charts(report),
+        layers=_layers(content),
+        classes=_classes(content),
+        scan=_scan(report.scan, content["scan"]),
+        channels=pictures.shown_channels(content["sample_shape"]),
         small_picture=_SMALL_PICTURE,
     )
 
@@ -50,7 +55,7 @@ def _environment():
     environment.filters.update(
         digits=_digits,
         duration=_duration,
-        heat_map=drawing.heat_map,
+        heat_map=pictures.heat_map,
         layer=_layer,
         memory=_memory,
         name=_name,
@@ -92,47 +97,104 @@ def _attack_left(report):
     return None
 
 
+def _curve_rates(report):
+    """The rates that are known of a point of the curve, by label."""
+    return {
+        label: field
+        for label, field in rates.SHOWN_RATES.items()
+        if any(
+            point[field] and point[field]["images"] for point in report["curve"]
+        )
+    }
+
+
+def _charts(report):
+    """The figures that there is something to draw for, as data URIs."""
+    drawn = {}
+    if report.curve:
+        chosen = report.chosen and report.chosen.threshold
+        drawn["curve"] = figures.draw_curve(
+            report.curve, chosen=chosen, images="held-out images"
+        )
+    if report.neuron_masks:
+        drawn["masks"] = figures.draw_pruned(report.neuron_masks, report.pruned)
+    return {
+        name: pictures.data_uri(canvas.to_svg(figure).encode(), "image/svg+xml")
+        for name, figure in drawn.items()
+    }
+
+
 def _layers(report):
-    """A row a layer with masks: counts and histogram."""
+    """A row for each layer with masks."""
     rows = []
     for name, mask in report["neuron_masks"].items():
         mask = np.array(mask, float)
-        pruned = np.array(report["pruned"].get(name, []), int)
-        smallest = np.nanmin(mask) if np.isfinite(mask).any() else None
         rows.append(
             {
                 "name": name,
                 "neurons": len(mask),
-                "pruned": len(pruned),
-                "smallest": smallest,
-                "bars": drawing.histogram(mask, pruned),
+                "pruned": len(report["pruned"].get(name, [])),
+                "smallest": np.nanmin(mask)
+                if np.isfinite(mask).any()
+                else None,
             }
         )
     return rows
 
 
-def _targets(report):
-    """Classes of the scan by falling score, and how many are left out."""
-    scan = report["target_scores"]
+def _classes(report):
+    """The classes, those that lost most first, and how many are left out."""
+    rows = sorted(report["classes"], key=_largest_loss, reverse=True)
+    judged = [
+        (images, label)
+        for images, label in _JUDGED.items()
+        if any(row[images] for row in rows)
+    ]
+    return _shortened(rows) | {"judged": judged}
+
+
+def _largest_loss(row):
+    """The share of its images that a class lost, where it lost most."""
+    return max(
+        (
+            recall["before"]["value"] - recall["purified"]["value"]
+            for recall in (row[images] for images in _JUDGED)
+            if recall is not None
+        ),
+        default=0.0,
+    )
+
+
+def _scan(scan, content):
+    """What the scan says, and the classes, suspects and anomalies first."""
     if scan is None:
         return None
-    scores = [-math.inf if score is None else score for score in scan["scores"]]
-    shown = sorted(range(len(scores)), key=lambda index: -scores[index])
-    shown = shown[:_MOST_CLASSES]
-    if scan["suspected"] is not None and scan["suspected"] not in shown:
-        shown.append(scan["suspected"])
-    largest = max([*scores, 0.0]) or 1.0
+    rows = [
+        {
+            "class": label,
+            "anomaly": anomaly,
+            "errors": errors,
+            "suspected": label in content["suspects"],
+        }
+        for label, (anomaly, errors) in enumerate(
+            zip(content["anomalies"], content["error_shares"])
+        )
+    ]
+    rows.sort(
+        key=lambda row: (row["suspected"], _or_least(row["anomaly"])),
+        reverse=True,
+    )
+    return _shortened(rows) | {"verdict": str(scan)}
+
+
+def _or_least(number):
+    return -math.inf if number is None else number
+
+
+def _shortened(rows):
     return {
-        "rows": [
-            (
-                index,
-                scan["scores"][index],
-                max(scores[index], 0.0) / largest,
-                scan["error_shares"][index],
-            )
-            for index in shown
-        ],
-        "left_out": len(scores) - len(shown),
+        "rows": rows[:_MOST_CLASSES],
+        "left_out": max(0, len(rows) - _MOST_CLASSES),
     }
 
 
@@ -172,6 +234,8 @@ def _name(text):
 
 
 def _percent(share):
+    if share is None:
+        return "unknown"
     return f"{100.0 * share:.1f}{_NO_BREAK}%"
 
 

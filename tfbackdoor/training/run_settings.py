@@ -1,6 +1,7 @@
 """How a method draws its images and computes, whatever it trains."""
 
 import dataclasses
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +25,7 @@ class RunSettings:
         synchronised: bool, see `ClassifierTraining`.
         train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
+        begun: each step that was announced, and when, `time.monotonic`.
     """
 
     flip: bool = True
@@ -33,6 +35,9 @@ class RunSettings:
     synchronised: bool = True
     train_frozen: bool = True
     verbose: str | int = "auto"
+    begun: list[tuple[str, float]] = dataclasses.field(
+        default_factory=list, repr=False, compare=False
+    )
 
     def __post_init__(self):
         devices.check_precision(self.precision)
@@ -107,7 +112,8 @@ class RunSettings:
         ]
 
     def announce(self, step: str) -> None:
-        """Prints the name of a step, unless `verbose` is 0."""
+        """Notes that a step begins; prints its name unless `verbose` is 0."""
+        self.begun.append((step, time.monotonic()))
         if self.verbose:
             print(step, flush=True)
 
