@@ -53,6 +53,7 @@ def suspicious(tmp_path, monkeypatch):
     pages.shorten_defenses(monkeypatch)
 
 
+@pytest.mark.filterwarnings("ignore::tfbackdoor.defenses.DefenseWarning")
 def test_the_python_of_the_guide_runs(suspicious):
     namespace = {}
     for block in pages.python_blocks(_GUIDE):

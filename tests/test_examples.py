@@ -40,6 +40,7 @@ def _cells():
     return json.loads(_NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 
 
+@pytest.mark.filterwarnings("ignore::tfbackdoor.defenses.DefenseWarning")
 def test_the_notebook_runs(small, monkeypatch):
     monkeypatch.setattr(tfbackdoor, "build_network", _quickly_trained)
     tool = runpy.run_path(str(pages.ROOT / "tools" / "notebook.py"))
