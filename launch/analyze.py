@@ -11,11 +11,11 @@ of clean and triggered images) and `activation_gap.png` with
 
 from absl import flags
 
-from launch import attack
-from launch import images
-from launch import runner
+from . import running
+from .flags import attack
+from .flags import classifier as classifier_flags
+from .flags import images
 
-flags.DEFINE_string("classifier", None, "Attacked .keras or .h5 file.")
 flags.DEFINE_string("purified", None, "The same after a defense, or none.")
 flags.DEFINE_string("results", None, "results.json of launch.benchmark.")
 flags.DEFINE_integer("samples", 500, "Test images to look at.", 3)
@@ -27,8 +27,9 @@ flags.DEFINE_enum(
     "scikit-learn (pip install 'tfbackdoor[analysis]').",
 )
 
-
 FLAGS = flags.FLAGS
+for _concern in (classifier_flags, images, attack):
+    flags.adopt_module_key_flags(_concern)
 
 
 def job(folder):
@@ -48,9 +49,9 @@ def _load():
     """The classifiers by name; images, labels, their attack."""
     import tfbackdoor
 
-    classifiers = {"before": tfbackdoor.load_classifier(FLAGS.classifier)}
+    classifiers = {"before": classifier_flags.load()}
     if FLAGS.purified:
-        classifiers["after"] = tfbackdoor.load_classifier(FLAGS.purified)
+        classifiers["after"] = classifier_flags.load(FLAGS.purified)
     poisoning = attack.load(classifiers["before"])
     if poisoning is None:
         raise ValueError(
@@ -150,7 +151,7 @@ def _plot_shares(folder):
 
 
 def main():
-    runner.run(job, "analyze")
+    running.run(job, "analyze")
 
 
 if __name__ == "__main__":

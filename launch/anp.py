@@ -11,110 +11,74 @@ threshold on those of them held out, prunes, and writes the purified
 
 from absl import flags
 
-from launch import defense
-from launch import recipe
-from launch import runner
+from . import running
+from .flags import anp
+from .flags import defense
+from .flags import given
+from .flags import pruning
+from .flags import run
+from .flags import training
+from .running import one_defense
 
-flags.DEFINE_integer(
-    "clean_images", 500, "Clean images to use (500 in the paper).", 2
-)
-flags.DEFINE_float(
-    "held_out", 0.2, "Share of them that judges thresholds.", 0.01, 0.9
-)
-flags.DEFINE_float(
-    "epsilon", 0.4, "Largest relative perturbation (0.4 in the paper).", 0.0
-)
-flags.DEFINE_float(
-    "alpha", 0.2, "Weight of the clean loss (0.2 in the paper).", 0.0, 1.0
-)
-flags.DEFINE_integer("steps", 1, "Perturbation steps a batch (1).", 1)
-flags.DEFINE_integer("iterations", 2000, "Batches (2000 in the paper).", 1)
-flags.DEFINE_integer("batch_size", 128, "Images a batch (128).", 1)
-flags.DEFINE_float("learning_rate", 0.2, "SGD on the masks (0.2).", 0.0)
-flags.DEFINE_float("momentum", 0.9, "Momentum of that SGD (0.9).", 0.0, 1.0)
-flags.DEFINE_float(
-    "max_accuracy_drop",
-    0.03,
-    "Accuracy on the held-out clean images that pruning may cost.",
-    0.0,
-    1.0,
-)
-flags.DEFINE_float(
-    "threshold", None, "Pruning threshold, in place of choosing it.", 0.0, 1.0
-)
 flags.DEFINE_string(
     "neuron_masks",
     None,
     "neuron_masks.npz of an earlier run on the same classifier and --seed, in "
     "place of learning them.",
 )
-flags.DEFINE_integer(
-    "recovery_steps",
-    0,
-    "Batches of self-distillation afterwards, which win accuracy back (none in "
-    "the paper; 300 allow a --max_accuracy_drop of 0.15).",
-    0,
-)
-flags.DEFINE_float(
-    "recovery_rate", 0.01, "Its learning rate at the start.", 0.0
-)
-flags.DEFINE_integer("recovery_batch_size", 64, "Images in its batches.", 1)
-
 
 FLAGS = flags.FLAGS
-_SETTINGS = (
-    "epsilon",
-    "alpha",
-    "steps",
-    "iterations",
-    "batch_size",
-    "learning_rate",
-    "momentum",
-    "held_out",
-    "max_accuracy_drop",
-    "threshold",
-    "recovery_steps",
-    "recovery_rate",
-    "recovery_batch_size",
-    "synchronised",
-)
 _TEST_CURVE_MARGIN = 0.02  # Of a curve that is only looked at.
+for _concern in (defense, pruning, anp):
+    flags.adopt_module_key_flags(_concern)
+for _flag in (training.BATCH_SIZE, training.LEARNING_RATE):
+    flags.declare_key_flag(_flag)
 
 
 def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    strategy = tfbackdoor.make_strategy(FLAGS.strategy)
-    precision = runner.precision()
-    with strategy.scope():
-        classifier = defense.load_classifier()
-        test, poisoning = defense.load_test(classifier)
-        clean = defense.load_clean_images(classifier)
-        outcome = recipe.run(
-            "anp",
-            classifier,
-            clean,
-            neuron_masks=FLAGS.neuron_masks
-            and tfbackdoor.files.read_arrays(FLAGS.neuron_masks),
-            precision=precision,
-            **{name: FLAGS[name].value for name in _SETTINGS},
+    precision = run.precision()
+    with tfbackdoor.make_strategy(FLAGS.strategy).scope():
+        classifier, clean, test, poisoning = one_defense.load()
+        outcome = one_defense.run(
+            "anp", classifier, clean, precision=precision, **_settings()
         )
-        rows = recipe.score(classifier, outcome, test, poisoning)
-    masks = outcome.found["masks"]
-    _print_choice(masks, outcome.found["pruned"], outcome.details["threshold"])
+        rows = one_defense.score(classifier, outcome, test, poisoning)
+    _print_choice(outcome)
     test_curve = tfbackdoor.pruning_curve(
         classifier,
-        masks,
+        outcome.found["masks"],
         test,
         poisoning,
         margin=_TEST_CURVE_MARGIN,
         precision=precision,
     )
     _write(folder, outcome, test_curve)
-    defense.write_results(
-        folder, outcome.classifier, rows, test, outcome.details
+    one_defense.write(folder, outcome, rows, test)
+
+
+def _settings():
+    import tfbackdoor
+
+    settings = given(pruning, anp, training)
+    if FLAGS.neuron_masks:
+        masks = tfbackdoor.files.read_arrays(FLAGS.neuron_masks)
+        settings["neuron_masks"] = masks
+    return settings
+
+
+def _print_choice(outcome):
+    count, total = (
+        sum(map(len, outcome.found[name].values()))
+        for name in ("pruned", "masks")
     )
+    if count:
+        threshold = outcome.details["threshold"]
+        print(f"Pruned {count} of {total} neurons at threshold {threshold:g}")
+    else:
+        print("No threshold is safe within --max_accuracy_drop: none pruned")
 
 
 def _write(folder, outcome, test_curve):
@@ -128,7 +92,7 @@ def _write(folder, outcome, test_curve):
     )
     tfbackdoor.report.plot_masks(masks, folder / "masks.png", chosen=threshold)
     curves = {"held_out": outcome.found["curve"], "test": test_curve}
-    runner.write_json(
+    tfbackdoor.files.write_json(
         folder / "curves.json",
         {
             name: [point.to_json() for point in curve]
@@ -137,16 +101,8 @@ def _write(folder, outcome, test_curve):
     )
 
 
-def _print_choice(masks, pruned, threshold):
-    count, total = (sum(map(len, x.values())) for x in (pruned, masks))
-    if count:
-        print(f"Pruned {count} of {total} neurons at threshold {threshold:g}")
-    else:
-        print("No threshold is safe within --max_accuracy_drop: none pruned")
-
-
 def main():
-    runner.run(job, "anp")
+    running.run(job, "anp", required=["classifier"])
 
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ import sys
 
 from absl import flags
 
-from launch import attacking
-from launch import cores
-from launch import defense_settings
-from launch import images
-from launch import networks
-from launch import recipe
-from launch import runner
+from . import running
+from .flags import defense_settings
+from .flags import images
+from .flags import network
+from .flags import poisoning
+from .flags import run
+from .flags import training_split
+from .flags import trigger
+from .running import cores
+from .running import one_defense
 
 flags.DEFINE_list("attacks", None, "Names of attacks; default all.")
 flags.DEFINE_list("defenses", None, "Names of defenses; default all.")
@@ -33,15 +36,6 @@ flags.DEFINE_list(
     "Shares of the training images that the defenses get as clean ones (0.01 "
     "in ANP, 0.05 in NAD).",
 )
-flags.DEFINE_multi_string(
-    "setting",
-    [],
-    "DEFENSE.NAME=VALUE, a setting of one defense in place of its paper's, "
-    "such as anp.epsilon=null; may be given several times.",
-)
-flags.DEFINE_integer(
-    "padding", 4, "Pixels around images that training crops at random (4).", 0
-)
 flags.DEFINE_integer(
     "processes", 1, "Processes of this machine that share the work.", 1
 )
@@ -49,8 +43,10 @@ flags.DEFINE_bool(
     "save_purified", True, "Whether purified classifiers are kept too."
 )
 
-
 FLAGS = flags.FLAGS
+for _concern in (images, training_split, network, poisoning, defense_settings):
+    flags.adopt_module_key_flags(_concern)
+flags.declare_key_flag(trigger.TARGET)
 _SMOKE = {
     "network": "wide_resnet",
     "depth": 10,
@@ -70,20 +66,11 @@ def job(folder):
     own, *others = cores.split(FLAGS.processes)
     cores.use(own)
     import tfbackdoor
-    from tfbackdoor.defend import check_defense
 
-    attacks = _chosen("attacks", tfbackdoor.ATTACKS)
-    defenses = _chosen("defenses", tfbackdoor.DEFENSES)
-    settings_of = defense_settings.by_defense(FLAGS.setting)
-    for name, own in settings_of.items():
-        check_defense(name, own)
-    shares = _numbers("clean_shares", float)
-    plan = tfbackdoor.benchmark.plan_grid(
-        attacks, defenses, seeds=_numbers("seeds", int), shares=shares
-    )
-    precision = runner.precision()
-    benchmark = _benchmark(folder, precision, settings_of)
-    benchmark.check_shares(shares)
+    plan = _plan()
+    precision = run.precision()
+    benchmark = _benchmark(folder, precision)
+    benchmark.check_shares(_numbers("clean_shares", float))
     with (
         _helpers(folder, others),
         tfbackdoor.make_strategy(FLAGS.strategy).scope(),
@@ -104,10 +91,21 @@ def job(folder):
         )
 
 
+def _plan():
+    import tfbackdoor
+
+    return tfbackdoor.benchmark.plan_grid(
+        _chosen("attacks", tfbackdoor.ATTACKS),
+        _chosen("defenses", tfbackdoor.DEFENSES),
+        seeds=_numbers("seeds", int),
+        shares=_numbers("clean_shares", float),
+    )
+
+
 @contextlib.contextmanager
 def _helpers(folder, parts):
     """Runs a process more on each part of the cores; waits for them."""
-    command = [sys.executable, "-m", "launch.benchmark", *sys.argv[1:]]
+    command = [sys.executable, "-m", f"{__package__}.benchmark", *sys.argv[1:]]
     command += ["--processes=1", f"--output={folder}"]
     helpers = [cores.start(command, part) for part in parts]
     try:
@@ -121,42 +119,56 @@ def _helpers(folder, parts):
             helper.wait()
 
 
-def _benchmark(folder, precision, settings_of):
+def _benchmark(folder, precision):
     import tfbackdoor
 
-    images_seen = {"flip": FLAGS.flip, "padding": FLAGS.padding}
-    common = {**images_seen, "precision": precision, "verbose": 0}
+    common = {"precision": precision, "verbose": 0}
+    attack = poisoning.settings()
+    shared = ("flip", "padding", "synchronised")
     return tfbackdoor.benchmark.Benchmark(
         train=images.load("train"),
         test=images.load("test"),
-        build=networks.build,
+        build=network.build,
         train_attacked=tfbackdoor.train_attacked,
         defend_classifier=tfbackdoor.defend,
-        split=images.split_training,
+        split=training_split.split,
         attacker_share=FLAGS.attacker_share,
-        attack_settings=common | attacking.settings(),
-        defense_settings=common,
-        settings_of={
-            name: recipe.smoke_settings(name, settings_of.get(name, {}))
-            for name in tfbackdoor.DEFENSES
-        }
-        if FLAGS.smoke
-        else settings_of,
+        attack_settings=common | attack,
+        defense_settings=common | {name: attack[name] for name in shared},
+        settings_of=_settings_by_defense(),
         save_purified=FLAGS.save_purified,
         clean_from=folder,
     )
 
 
+def _settings_by_defense():
+    """From each defense to what it has in place of its paper's settings."""
+    import tfbackdoor
+    from tfbackdoor.defend import check_defense
+
+    given = defense_settings.by_defense(FLAGS.setting)
+    for name, settings in given.items():
+        check_defense(name, settings)
+    if not FLAGS.smoke:
+        return given
+    return {
+        name: one_defense.with_few_steps(name, given.get(name, {}))
+        for name in tfbackdoor.DEFENSES
+    }
+
+
 def _settings(benchmark, precision):
     """All that scores depend on beside the lists of the grid."""
-    network = FLAGS.flags_by_module_dict()["launch.networks"]
     return {
         "dataset": FLAGS.dataset,
-        "image_size": FLAGS.image_size and [int(n) for n in FLAGS.image_size],
+        "image_size": images.image_size(),
         "by_track": FLAGS.by_track,
         "train_images": int(benchmark.train.cardinality()),
         "test_images": int(benchmark.test.cardinality()),
-        **{flag.name: flag.value for flag in network},
+        **{
+            flag.name: flag.value
+            for flag in FLAGS.get_flags_for_module(network)
+        },
         "attacker_share": FLAGS.attacker_share,
         **benchmark.attack_settings,
         "precision": precision,
@@ -195,7 +207,7 @@ def _numbers(name, kind):
 
 
 def main():
-    runner.run(job, "benchmark", shared=True)
+    running.run(job, "benchmark", shared=True)
 
 
 if __name__ == "__main__":

@@ -10,56 +10,43 @@ CIFAR-10, all choices made from clean images, and writes the purified
 
 from absl import flags
 
-from launch import defense
-from launch import defense_settings
-from launch import recipe
-from launch import runner
+from . import running
+from .flags import defense
+from .flags import defense_settings
+from .flags import run
+from .running import one_defense
 
 flags.DEFINE_string(
     "defense",
     None,
-    "fine_tuning, fine_pruning, mode_connectivity, nad or anp.",
-    required=True,
+    "fine_tuning, fine_pruning, mode_connectivity, nad, anp or purify.",
 )
-flags.DEFINE_integer("clean_images", 2500, "Clean images to use (2500).", 2)
-flags.DEFINE_multi_string(
-    "setting",
-    [],
-    "NAME=VALUE, a setting of the defense in place of its paper's, such as "
-    "epochs=5; may be given several times.",
-)
-
 
 FLAGS = flags.FLAGS
+for _concern in (defense, defense_settings):
+    flags.adopt_module_key_flags(_concern)
 
 
 def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    settings = dict(map(defense_settings.parse, FLAGS.setting))
+    settings = defense_settings.by_defense(FLAGS.setting, FLAGS.defense)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        classifier = defense.load_classifier()
-        test, poisoning = defense.load_test(classifier)
-        outcome = recipe.run(
+        classifier, clean, test, poisoning = one_defense.load(2500)
+        outcome = one_defense.run(
             FLAGS.defense,
             classifier,
-            defense.load_clean_images(classifier),
-            precision=runner.precision(),
-            **settings,
+            clean,
+            precision=run.precision(),
+            **settings.get(FLAGS.defense, {}),
         )
-        rows = recipe.score(classifier, outcome, test, poisoning)
-    defense.write_results(
-        folder,
-        outcome.classifier,
-        rows,
-        test,
-        {"defense": FLAGS.defense, **outcome.details},
-    )
+        rows = one_defense.score(classifier, outcome, test, poisoning)
+    one_defense.write(folder, outcome, rows, test, defense=FLAGS.defense)
 
 
 def main():
-    runner.run(job, "defend")
+    running.run(job, "defend", required=["classifier", "defense"])
 
 
 if __name__ == "__main__":

@@ -9,24 +9,28 @@ intervals and writes them to `scores.json` under `--output`.
 
 from absl import flags
 
-from launch import defense
-from launch import runner
+from . import running
+from .flags import attack
+from .flags import classifier as classifier_flags
+from .flags import images
 
 FLAGS = flags.FLAGS
+for _concern in (classifier_flags, images, attack):
+    flags.adopt_module_key_flags(_concern)
 
 
 def job(folder):
     import tfbackdoor
 
-    classifier = defense.load_classifier()
-    test, poisoning = defense.load_test(classifier)
-    scores = tfbackdoor.evaluate(classifier, test, poisoning)
-    runner.write_json(folder / "scores.json", scores.to_json())
+    classifier = classifier_flags.load()
+    test = images.load_test(classifier)
+    scores = tfbackdoor.evaluate(classifier, test, attack.load(classifier))
+    tfbackdoor.files.write_json(folder / "scores.json", scores.to_json())
     print(tfbackdoor.rates.scores_table({"classifier": scores}))
 
 
 def main():
-    runner.run(job, "evaluate")
+    running.run(job, "evaluate", required=["classifier"])
 
 
 if __name__ == "__main__":

@@ -10,64 +10,31 @@ classifier, and writes the purified `classifier.keras` and `saved_model/`,
 
 from absl import flags
 
-from launch import defense
-from launch import recipe
-from launch import runner
+from . import running
+from .flags import classifier as classifier_flags
+from .flags import defense
+from .flags import given
+from .flags import nad
+from .flags import run
+from .flags import training
+from .running import one_defense
 
-flags.DEFINE_integer(
-    "clean_images", 2500, "Clean images to use (2500 in the paper).", 2
-)
 flags.DEFINE_string(
     "teacher", None, "Teacher .keras file, in place of fine-tuning one."
 )
-flags.DEFINE_integer("teacher_epochs", 10, "Epochs of the teacher (5-10).", 1)
-flags.DEFINE_integer("epochs", 10, "Epochs of distillation (10).", 1)
-flags.DEFINE_integer("batch_size", 64, "Images a step (64 in the paper).", 1)
-flags.DEFINE_float("learning_rate", 0.1, "First learning rate (0.1).", 0.0)
+flags.DEFINE_list(
+    "betas", None, "A weight for each tap; default 500,1000,1000."
+)
 flags.DEFINE_bool(
     "choose_learning_rate",
     False,
     "In place of --learning_rate takes the highest whose student is as "
     "accurate as its teacher on held-out clean images; several distillations.",
 )
-flags.DEFINE_integer(
-    "folds",
-    2,
-    "Parts of the clean images, each judged by what the others taught.",
-    2,
-)
-flags.DEFINE_float("decay_factor", 0.1, "What multiplies it ...", 0.0, 1.0)
-flags.DEFINE_integer("decay_every", 2, "... after so many epochs (2).", 1)
-flags.DEFINE_float("weight_decay", 1e-4, "Weight decay (1e-4).", 0.0)
-flags.DEFINE_list(
-    "taps",
-    None,
-    "Layers whose attention is distilled, from high to low resolution; "
-    "default the last residual sum, or feature map, of each of the three "
-    "smallest resolutions.",
-)
-flags.DEFINE_list(
-    "betas", None, "A weight for each tap; default 500,1000,1000."
-)
-flags.DEFINE_float("power", 2.0, "p of the attention maps (2).", 0.0)
-flags.DEFINE_integer("cutout_holes", 1, "Holes of Cutout (1).", 0)
-flags.DEFINE_integer("cutout_length", 9, "Side of a hole, pixels (9).", 1)
-
 
 FLAGS = flags.FLAGS
-_SETTINGS = (
-    "taps",
-    "power",
-    "teacher_epochs",
-    "epochs",
-    "batch_size",
-    "folds",
-    "decay_factor",
-    "decay_every",
-    "weight_decay",
-    "cutout_length",
-    "synchronised",
-)
+for _concern in (defense, training, nad):
+    flags.adopt_module_key_flags(_concern)
 
 
 def job(folder):
@@ -75,27 +42,27 @@ def job(folder):
 
     tfbackdoor.set_seed(FLAGS.seed)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        classifier = defense.load_classifier()
-        test, poisoning = defense.load_test(classifier)
-        outcome = recipe.run(
-            "nad",
-            classifier,
-            defense.load_clean_images(classifier),
-            teacher=FLAGS.teacher and defense.load_classifier(FLAGS.teacher),
-            learning_rate=(
-                None if FLAGS.choose_learning_rate else FLAGS.learning_rate
-            ),
-            betas=FLAGS.betas and [float(beta) for beta in FLAGS.betas],
-            cutout_holes=FLAGS.cutout_holes if FLAGS.augment else 0,
-            precision=runner.precision(),
-            **{name: FLAGS[name].value for name in _SETTINGS},
+        classifier, clean, test, poisoning = one_defense.load(2500)
+        outcome = one_defense.run(
+            "nad", classifier, clean, precision=run.precision(), **_settings()
         )
-        rows = recipe.score(classifier, outcome, test, poisoning)
+        rows = one_defense.score(classifier, outcome, test, poisoning)
     outcome.stages["teacher"].save(folder / "teacher.keras")
     _plot_attention(folder, classifier, outcome, test, poisoning)
-    defense.write_results(
-        folder, outcome.classifier, rows, test, outcome.details
-    )
+    one_defense.write(folder, outcome, rows, test)
+
+
+def _settings():
+    settings = given(training, nad)
+    if FLAGS.teacher:
+        settings["teacher"] = classifier_flags.load(FLAGS.teacher)
+    if FLAGS.betas:
+        settings["betas"] = [float(beta) for beta in FLAGS.betas]
+    if FLAGS.choose_learning_rate:
+        settings["learning_rate"] = None
+    if not FLAGS.augment:
+        settings["cutout_holes"] = 0
+    return settings
 
 
 def _plot_attention(folder, classifier, outcome, test, poisoning):
@@ -114,7 +81,7 @@ def _plot_attention(folder, classifier, outcome, test, poisoning):
 
 
 def main():
-    runner.run(job, "nad")
+    running.run(job, "nad", required=["classifier"])
 
 
 if __name__ == "__main__":

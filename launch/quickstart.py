@@ -11,8 +11,9 @@ figures.
 
 from absl import flags
 
-from launch import recipe
-from launch import runner
+from . import running
+from .flags import run
+from .running import one_defense
 
 _CLASSES = 10
 _BATCH_SIZE = 32
@@ -42,7 +43,6 @@ _DEFENSES = {
     },
 }
 
-
 FLAGS = flags.FLAGS
 
 
@@ -60,7 +60,7 @@ def job(folder):
         ),
     )
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        precision = runner.precision()
+        precision = run.precision()
         print("1/3 Training a backdoored network", flush=True)
         backdoored, poisoning = _train_backdoored(attacker, precision)
         print("2/3 Adversarial Neuron Pruning", flush=True)
@@ -77,7 +77,7 @@ def job(folder):
     }
     _write(folder, backdoored, poisoning, anp, nad, test)
     _plot(folder, backdoored, poisoning, anp, nad, test)
-    runner.write_json(
+    tfbackdoor.files.write_json(
         folder / "scores.json",
         {name: scores.to_json() for name, scores in rows.items()},
     )
@@ -126,6 +126,8 @@ def _defend(name, classifier, defender, precision):
     import tfbackdoor
 
     settings = _DEFENSES[name]
+    if FLAGS.smoke:
+        settings = one_defense.with_few_steps(name, settings)
     return tfbackdoor.defend(
         name,
         classifier,
@@ -133,7 +135,7 @@ def _defend(name, classifier, defender, precision):
         **_DIGITS,
         seed=FLAGS.seed,
         precision=precision,
-        **(recipe.smoke_settings(name, settings) if FLAGS.smoke else settings),
+        **settings,
     )
 
 
@@ -175,7 +177,7 @@ def _plot(folder, backdoored, poisoning, anp, nad, test):
 
 
 def main():
-    runner.run(job, "quickstart")
+    running.run(job, "quickstart")
 
 
 if __name__ == "__main__":

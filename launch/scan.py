@@ -3,52 +3,67 @@
     python -m launch.scan --classifier=suspicious.keras --dataset=clean.npz \\
         --attacker_share=0 --clean_images=500
 
-searches for each class the smallest patch that calls it, perturbs the neurons
-as ANP does, and prints how unusual each patch is, what share of the errors
-under perturbation falls on each class, and a verdict: clean, backdoored or not
-sure.
-`--output` holds
-`scan.json` and the patches found (`inverted_triggers.npz`).
+searches for each class the smallest patch that turns images to it, perturbs
+the neurons as ANP does, and prints how unusual each patch is, what share of the
+errors under perturbation falls on each class, and a verdict: clean, backdoored
+or not sure. `--output` holds `scan.json` and the patches found
+(`inverted_triggers.npz`).
 """
 
 from absl import flags
 
-from launch import defense
-from launch import runner
-
-flags.DEFINE_integer("clean_images", 500, "Clean images to use.", 1)
-flags.DEFINE_integer("scan_steps", 200, "Batches of the search.", 1)
-
+from . import running
+from .flags import classifier as classifier_flags
+from .flags import clean_images
+from .flags import purify
+from .flags import run
 
 FLAGS = flags.FLAGS
+for _concern in (classifier_flags, clean_images):
+    flags.adopt_module_key_flags(_concern)
+flags.declare_key_flag(purify.SCAN_STEPS)
+_SMOKE_STEPS = 5
 
 
 def job(folder):
-    import numpy as np
-
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
+    steps = {}
+    if FLAGS.smoke or FLAGS.scan_steps is not None:
+        steps["steps"] = _SMOKE_STEPS if FLAGS.smoke else FLAGS.scan_steps
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
-        precision = runner.precision()
-        classifier = defense.load_classifier()
-        clean = defense.load_clean_images(classifier)
+        precision = run.precision()
+        classifier = classifier_flags.load()
+        clean = clean_images.load(classifier)
         values = tfbackdoor.find_value_range(classifier, clean)
         found = tfbackdoor.scan(
             values.adapt(classifier),
             clean,
-            steps=5 if FLAGS.smoke else FLAGS.scan_steps,
             seed=FLAGS.seed,
             precision=precision,
             verbose=0,
+            **steps,
         )
-    runner.write_json(folder / "scan.json", found.to_json())
+    _write(folder, found)
+    _print(found)
+
+
+def _write(folder, found):
+    import numpy as np
+
+    import tfbackdoor
+
+    tfbackdoor.files.write_json(folder / "scan.json", found.to_json())
     np.savez_compressed(
         folder / "inverted_triggers.npz",
         masks=found.triggers.masks,
         patterns=found.triggers.patterns,
         targets=found.triggers.targets,
     )
+
+
+def _print(found):
     print("class  anomaly  trigger, pixels  share of errors")
     for row in zip(
         range(len(found.anomalies)),
@@ -61,7 +76,7 @@ def job(folder):
 
 
 def main():
-    runner.run(job, "scan")
+    running.run(job, "scan", required=["classifier"])
 
 
 if __name__ == "__main__":

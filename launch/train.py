@@ -15,10 +15,13 @@ import functools
 
 from absl import flags
 
-from launch import attacking
-from launch import images
-from launch import networks
-from launch import runner
+from . import running
+from .flags import images
+from .flags import network
+from .flags import poisoning as poisoning_flags
+from .flags import run
+from .flags import training_split
+from .flags import trigger
 
 flags.DEFINE_string(
     "attack",
@@ -26,12 +29,6 @@ flags.DEFINE_string(
     "none, badnets, blend, clean_label, sig, trojan, refool, input_aware or "
     "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_, blend_ or "
     "refool_clean_label.",
-)
-flags.DEFINE_string(
-    "trigger",
-    None,
-    "In place of the fixed trigger of --attack: the name of a built-in trigger "
-    "or an .npz file.",
 )
 flags.DEFINE_enum(
     "mode",
@@ -46,8 +43,9 @@ flags.DEFINE_string(
     "anything that --dataset takes; default held-out training images.",
 )
 
-
 FLAGS = flags.FLAGS
+for _concern in (images, training_split, network, poisoning_flags, trigger):
+    flags.adopt_module_key_flags(_concern)
 
 
 def job(folder):
@@ -56,16 +54,16 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     attack = _attack()
     test = images.load("test")
-    attacker, _ = images.split_training(
+    attacker, _ = training_split.split(
         images.load("train"), [FLAGS.attacker_share, 0], seed=FLAGS.seed
     )
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         classifier, poisoning = tfbackdoor.train_attacked(
             attack,
-            networks.build,
+            network.build,
             attacker,
             seed=FLAGS.seed,
-            precision=runner.precision(),
+            precision=run.precision(),
             **_settings(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
@@ -74,11 +72,11 @@ def job(folder):
     classifier.save(folder / "classifier.keras")
     if poisoning is not None:
         poisoning.save(folder)
-    runner.write_json(folder / "scores.json", scores.to_json())
+    tfbackdoor.files.write_json(folder / "scores.json", scores.to_json())
 
 
 def _settings():
-    settings = attacking.settings()
+    settings = poisoning_flags.settings()
     return settings | {"epochs": 1} if FLAGS.smoke else settings
 
 
@@ -122,7 +120,7 @@ def _print(scores):
 
 
 def main():
-    runner.run(job, "train")
+    running.run(job, "train")
 
 
 if __name__ == "__main__":

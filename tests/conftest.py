@@ -21,6 +21,12 @@ tf.config.set_logical_device_configuration(
 )
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Two processes for all tests, none beside this one for some."""
+    takes_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 2 if takes_all and not config.option.keyword else 0
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     tfbackdoor.set_seed(0)
@@ -52,7 +58,7 @@ def golden():
             if path.is_file():
                 with np.load(path, allow_pickle=False) as arrays:
                     return {key: arrays[key] for key in arrays.files}
-        pytest.skip(f"golden/{name}.npz is not beside this checkout")
+        pytest.skip(f"needs ../shared/golden/{name}.npz")
 
     return read
 
@@ -61,7 +67,7 @@ def golden():
 def shared():
     """The folder of data sets and published weights."""
     if not _SHARED.is_dir():
-        pytest.skip("the shared data is not beside this checkout")
+        pytest.skip("needs ../shared")
     return _SHARED
 
 

@@ -47,6 +47,7 @@ from tfbackdoor.report import Report
 from tfbackdoor.scan import Scan
 from tfbackdoor.scan import scan
 from tfbackdoor.training import resumable
+from tfbackdoor.version import __version__ as __version__
 
 __all__ = [
     # The whole story: is there a backdoor, take it out, how good is it now.

@@ -16,10 +16,9 @@ from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
-from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
-from tfbackdoor.network import value_range
+from tfbackdoor.network import door
 from tfbackdoor.report import evidence
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
@@ -33,7 +32,14 @@ _DROP_OF_VERDICT = {
     "nothing found": 0.01,
 }
 _ANP_BATCH = 128
-_NOT_SETTINGS = ("classifier", "clean", "test", "poisoning", "oracle")
+_NOT_SETTINGS = (
+    "classifier",
+    "clean",
+    "test",
+    "poisoning",
+    "oracle",
+    "preprocess",
+)
 _NOTHING_CHANGED = "The scan found nothing; nothing was changed."
 
 
@@ -45,6 +51,8 @@ def purify(
     poisoning: poisoning_module.Poisoning | None = None,
     oracle: poisoning_module.Poisoning | None = None,
     class_names: list[str] | None = None,
+    preprocess=None,
+    output: str | None = None,
     held_out: float = 0.2,
     max_accuracy_drop: float | None = None,
     always: bool = False,
@@ -74,15 +82,21 @@ def purify(
     unlearns the triggers of the suspected classes (`self_distill`).
 
     Args:
-        classifier: built Keras classifier of images in [0, 1], [0, 255] or
-            [-1, 1], logits or probabilities out; it is not changed.
-        clean: unbatched data set of clean `(image, label)` in [0, 1], a few
-            hundred; a share of it is held out to judge.
-        test: unbatched clean images that only score, or None.
+        classifier: built Keras classifier, logits or probabilities out; it is
+            not changed. Whatever range of pixels it takes, see `preprocess`.
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1], a few hundred; a share of it is held out to
+            judge.
+        test: clean images that only score, in any such form, or None.
         poisoning: the attack, to score by, or None where it is unknown. It
             has no say in any choice.
         oracle: the attack, to choose the threshold by; the report says so.
         class_names: a name a class, for the report.
+        preprocess: what is done to images in [0, 1] before the classifier, a
+            function or a name such as `"[0, 255]"`; default what
+            `find_value_range` finds.
+        output: name of the output that gives the class scores, where the
+            classifier has several.
         held_out: float in (0, 1), share of the clean images that judges.
         max_accuracy_drop: float in [0, 1], what pruning may cost on the
             held-out images, with 95 % confidence; default 0.15 where the
@@ -129,12 +143,19 @@ def purify(
         if name not in _NOT_SETTINGS
     }
     start = time.monotonic()
-    classifiers.check_classifier(classifier)
-    clean = _checked(classifier, clean)
+    admitted = door.admit(
+        classifier,
+        clean,
+        output=output,
+        preprocess=preprocess,
+        above_chance=True,
+        differentiable=True,
+        copyable=True,
+    )
+    original, clean = admitted.classifier, admitted.images
+    _check_count(clean)
     if test is not None:
-        classifiers.check_images(classifier, test.batch(256), name="test")
-    values = value_range.find_value_range(classifier, clean)
-    original = values.adapt(classifier)
+        test = admitted.more(test)
     run = run_settings.RunSettings(
         seed=seed,
         precision=precision or devices.default_precision(),
@@ -266,7 +287,7 @@ def purify(
             "precision": run.precision,
             "epsilon": found.epsilon,
             "recovery_rate": recovery.learning_rate if recovery else None,
-            "value_range": values.name,
+            "value_range": admitted.values.name,
         },
         versions=report_module.versions(),
         steps=_steps(start, run.begun, time.monotonic()),
@@ -274,20 +295,17 @@ def purify(
         seconds=time.monotonic() - start,
         peak_memory=report_module.peak_memory(),
     )
-    return values.restore(purified), report
+    return admitted.restore(purified), report
 
 
-def _checked(classifier, clean):
-    """The clean images in memory, if they will do."""
-    clean = sampling.in_memory(clean)
-    classifiers.check_images(classifier, clean.batch(256))
+def _check_count(clean):
+    """Raises ValueError where there are too few clean images."""
     count = sampling.cardinality(clean)
     if count < _LEAST_CLEAN:
         raise ValueError(
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
         )
-    return clean
 
 
 def _check_above_chance(pruned, threshold):

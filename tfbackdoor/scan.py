@@ -12,6 +12,7 @@ from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import door
 from tfbackdoor.scanning import neuron_perturbation
 from tfbackdoor.scanning import patch_inversion
 
@@ -161,6 +162,8 @@ def scan(
     *,
     steps: int = 200,
     epsilon: float | None = None,
+    preprocess=None,
+    output: str | None = None,
     seed: int = 0,
     precision: str | None = None,
     verbose="auto",
@@ -180,14 +183,29 @@ def scan(
 
     Args:
         classifier: built Keras classifier; it is not changed.
-        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         steps: int > 0, batches of the search.
         epsilon: float > 0, perturbation of the neurons; default by
             `choose_epsilon`.
+        preprocess: see `purify`.
+        output: see `purify`.
         seed: int, of batches and of the triggers' start.
         precision: of the forward passes, see `ComputeView`.
         verbose: Keras' verbosity.
+
+    Raises:
+        TypeError: where the classifier or the images are of another kind.
+        ValueError: where they will not do, or accuracy is at chance.
     """
+    admitted = door.admit(
+        classifier,
+        clean,
+        output=output,
+        preprocess=preprocess,
+        differentiable=True,
+    )
+    classifier, clean = admitted.classifier, admitted.images
     classes = classifiers.class_count(classifier)
     batches = sampling.training_batches(
         clean,

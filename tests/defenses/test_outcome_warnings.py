@@ -100,7 +100,7 @@ def test_a_defense_that_ruins_a_classifier_says_so():
             verbose=0,
         )
     assert any("Accuracy on the clean" in text for text in outcome.warnings)
-    assert outcome.details["warnings"] == outcome.warnings
+    assert outcome.to_json()["warnings"] == outcome.warnings
 
 
 def test_a_defense_that_does_no_harm_is_silent():

@@ -2,9 +2,10 @@ import os
 import subprocess
 import sys
 
+import commands
 import pytest
 
-from launch import cores
+from launch.running import cores
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="no core affinity here"
@@ -33,10 +34,14 @@ def test_a_process_starts_on_its_part_and_ours_stays(tmp_path):
 
 def test_what_a_process_uses_is_its_part():
     program = (
-        "import os; from launch import cores; part = cores.split(1)[0]; "
-        "cores.use({min(part)}); print(len(os.sched_getaffinity(0)))"
+        "import os; from launch.running import cores; "
+        "part = cores.split(1)[0]; cores.use({min(part)}); "
+        "print(len(os.sched_getaffinity(0)))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True
+        [sys.executable, "-c", program],
+        cwd=commands.ROOT,
+        capture_output=True,
+        text=True,
     )
     assert found.stdout.strip() == "1", found.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch import defense_settings
+from launch.flags import defense_settings
 
 
 @pytest.mark.parametrize(

@@ -3,38 +3,19 @@
 import json
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
+import commands
 import numpy as np
 import planted
 import pytest
-
-_ROOT = pathlib.Path(__file__).parents[2]
-
-
-def _start(*flags, launcher="anp"):
-    return subprocess.Popen(
-        [sys.executable, "-m", f"launch.{launcher}", *map(str, flags)],
-        cwd=_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _end(*flags, launcher="anp"):
-    process = _start(*flags, launcher=launcher)
-    out, error = process.communicate(timeout=300)
-    return process.returncode, out, error
 
 
 def _interrupt(output, how, *flags):
     """Sends a signal once there is a checkpoint that was not before."""
     folder = output.with_name(f".{output.name}.partial") / "checkpoints"
     before = set(folder.glob("fit*.npz"))
-    process = _start(*flags)
+    process = commands.start("anp", *flags)
     _await_checkpoint(process, folder, before)
     process.send_signal(how)
     _, error = process.communicate(timeout=300)
@@ -75,7 +56,7 @@ def flags(tmp_path_factory):
 def whole(flags, tmp_path_factory):
     """The folder of a run that nothing interrupted."""
     output = tmp_path_factory.mktemp("whole") / "out"
-    status, _, error = _end(*flags, f"--output={output}")
+    status, _, error = commands.alone("anp", *flags, f"--output={output}")
     assert status == 0, error
     return output
 
@@ -95,14 +76,14 @@ def test_a_run_killed_twice_ends_with_the_same_bytes(flags, whole, tmp_path):
     status, _ = _interrupt(output, signal.SIGKILL, *flags)
     assert status == -signal.SIGKILL
     assert not output.exists()
-    status, _, error = _end(*flags, "--seed=1")
+    status, _, error = commands.here("anp", *flags, "--seed=1")
     assert status == 1
     assert "interrupted run with --seed=0" in error
     assert list(partial.glob("checkpoints/[!.]*.npz"))
     status, error = _interrupt(output, signal.SIGTERM, *flags)
     assert status == 75
     assert "the same command goes on" in error
-    status, out, error = _end(*flags)
+    status, out, error = commands.alone("anp", *flags)
     assert status == 0, error
     assert "Resuming from fit000" in out
     assert not partial.exists()
@@ -115,17 +96,21 @@ def test_repeat_gives_the_same_bytes_from_the_same_data_alone(
     content = json.loads((whole / "run.json").read_text())
     assert content["launcher"] == "anp" and content["seed"] == 0
     assert content["data"]["train"]["images"] == 120
-    status, out, error = _end(f"--repeat={whole}", f"--output={tmp_path}/out")
+    status, out, error = commands.alone(
+        "anp", f"--repeat={whole}", f"--output={tmp_path}/out"
+    )
     assert status == 0, error
     assert "Warning" not in out
     _assert_same_masks(whole, tmp_path / "out")
-    status, _, error = _end(
-        f"--repeat={whole}", f"--output={tmp_path}/b", "--alpha=0.5"
+    status, _, error = commands.here(
+        "anp", f"--repeat={whole}", f"--output={tmp_path}/b", "--alpha=0.5"
     )
     assert status == 1 and "Received: --alpha" in error
     dataset = pathlib.Path(flags[1].partition("=")[2])
     _write_images(dataset.parent, seed=5)
-    status, _, error = _end(f"--repeat={whole}", f"--output={tmp_path}/b")
+    status, _, error = commands.here(
+        "anp", f"--repeat={whole}", f"--output={tmp_path}/b"
+    )
     assert status == 1
     assert "--dataset must be the file of the earlier run" in error
     assert not list(tmp_path.glob(".b.partial"))
@@ -142,12 +127,12 @@ def test_a_benchmark_ended_by_sigterm_goes_on_from_a_checkpoint(tmp_path):
         "--epochs=30",
         "--checkpoint_seconds=0",
     ]
-    process = _start(*flags, launcher="benchmark")
+    process = commands.start("benchmark", *flags)
     _await_checkpoint(process, output / "trials/badnets/seed0")
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 75
     assert "the same command goes on" in error
-    status, out, error = _end(*flags, launcher="benchmark")
+    status, out, error = commands.alone("benchmark", *flags)
     assert status == 0, error
     assert "Resuming from fit000" in out

@@ -8,7 +8,6 @@ import pytest
 import specimens
 
 import tfbackdoor
-from tfbackdoor.network import compute_view
 from tfbackdoor.network import export
 
 
@@ -105,19 +104,6 @@ def test_augmentation_layers_do_nothing_in_any_format(tmp_path):
         "classifier.tflite",
         "saved_model",
     ]
-
-
-def test_a_view_augments_in_training_alone():
-    classifier = _augmenting()
-    view = compute_view.ComputeView(classifier)
-    assert view.model is not classifier
-    images, _ = specimens.batch(4)
-    expected = classifier(images, training=False)
-    np.testing.assert_allclose(
-        view(images, training=False)[0], expected, atol=1e-5
-    )
-    trained = view(images, training=True)[0].numpy()
-    assert np.abs(trained - expected).max() > 0.1
 
 
 def test_a_format_that_fails_loses_no_other(tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ class Benchmark:
                 **self.defense_settings,
                 **self.settings_of.get(trial.defense, {}),
             )
-        atomic.write_json(folder / _DETAILS, outcome.details)
+        atomic.write_json(folder / _DETAILS, outcome.to_json())
         if self.save_purified:
             outcome.classifier.save(folder / _CLASSIFIER)
         return self._score(outcome.classifier, poisoning)

@@ -145,8 +145,19 @@ class Distillation(classifier_training.ClassifierTraining):
             "mixup": self.mixup,
             "batch_statistics": self.batch_statistics,
             "protected": self.protected,
+            "inversion": _inversion_to_config(self.inversion),
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        config = classifier_training.models_from_config(
+            config, cls._model_arguments
+        )
+        config["inversion"] = _inversion_from_config(
+            config["inversion"], config["student"]
+        )
+        return cls(**config)
 
     def _lost_of_protected(self, wanted, outputs):
         """How far protected classes' scores of unstamped images moved."""
@@ -200,6 +211,23 @@ class Distillation(classifier_training.ClassifierTraining):
         ):
             seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
         return seed
+
+
+def _inversion_to_config(inversion):
+    """What a config holds of an inversion: all but its classifier."""
+    if inversion is None:
+        return None
+    settings = inversion.get_config()
+    del settings["classifier"]
+    return {"settings": settings, "compile": inversion.get_compile_config()}
+
+
+def _inversion_from_config(config, student):
+    if config is None:
+        return None
+    inversion = inversion_module.TriggerInversion(student, **config["settings"])
+    inversion.compile_from_config(config["compile"])
+    return inversion
 
 
 def _difference(wanted, features):

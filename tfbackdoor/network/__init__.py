@@ -10,6 +10,7 @@ from tfbackdoor.network.classifiers import class_count
 from tfbackdoor.network.classifiers import image_shape
 from tfbackdoor.network.copying import copy_classifier
 from tfbackdoor.network.devices import default_precision
+from tfbackdoor.network.devices import is_chief
 from tfbackdoor.network.devices import make_strategy
 from tfbackdoor.network.devices import set_seed
 from tfbackdoor.network.export import export_classifier
@@ -37,6 +38,7 @@ __all__ = [
     "find_neurons",
     "find_value_range",
     "image_shape",
+    "is_chief",
     "load_classifier",
     "make_strategy",
     "set_seed",

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from tfbackdoor.network import graph as symbolic
 from tfbackdoor.network import layer_shapes
 from tfbackdoor.network import structure
 
@@ -43,7 +44,7 @@ def bytes_per_image(classifier: keras.Model) -> int:
 
 def _is_graph(classifier):
     """Whether every layer, at any depth, is in the classifier's graph."""
-    graph = structure.SymbolicGraph(classifier)
+    graph = symbolic.SymbolicGraph.of(classifier)
     return all(
         graph.inputs(layer) or isinstance(layer, keras.layers.InputLayer)
         for layer in structure.named_layers(classifier).values()

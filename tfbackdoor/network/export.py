@@ -13,7 +13,7 @@ import numpy as np
 from tfbackdoor.files import messages
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import export_formats
-from tfbackdoor.network import structure
+from tfbackdoor.network import precisions
 
 KERAS_FILE = "classifier.keras"
 UNVERIFIED_FILE = "unverified.keras"
@@ -147,8 +147,7 @@ def _failure(name, result, tolerance):
 
 def _tolerance(classifier):
     """What two runtimes may differ by, for scores up to 1."""
-    layers = structure.named_layers(classifier).values()
-    dtypes = {layer.compute_dtype for layer in layers}
+    dtypes = precisions.compute_dtypes(classifier)
     return max(_TOLERANCES.get(dtype, _TOLERANCE) for dtype in dtypes)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import keras
 
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import copying
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +22,23 @@ class Format:
     Args:
         file: name of the file, or folder, in the folder of an export.
         keras_name: what Keras' `export` calls it.
+        halves: bool, whether it computes in half precision as TensorFlow does.
         packages: what must be installed beside TensorFlow and Keras.
     """
 
     file: str
     keras_name: str
+    halves: bool = False
     packages: tuple[str, ...] = ()
 
 
 FORMATS = {
-    "saved_model": Format("saved_model", "tf_saved_model"),
+    "saved_model": Format("saved_model", "tf_saved_model", halves=True),
     "litert": Format("classifier.tflite", "litert"),
     "onnx": Format(
-        "classifier.onnx", "onnx", ("onnx", "onnxruntime", "tf2onnx")
+        "classifier.onnx",
+        "onnx",
+        packages=("onnx", "onnxruntime", "tf2onnx"),
     ),
 }
 
@@ -75,6 +80,8 @@ def write(classifier: keras.Model, path: pathlib.Path, name: str) -> None:
         Exception: whatever Keras and its converters raise.
     """
     check_installed(name)
+    if not FORMATS[name].halves:
+        classifier = copying.in_float32(classifier)
     inference = _Inference(classifier)
     shape = classifiers.image_shape(classifier)
     inference(keras.ops.zeros((1, *shape)))

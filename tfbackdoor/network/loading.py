@@ -10,7 +10,7 @@ import keras
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import adapting
 from tfbackdoor.network import structure
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
@@ -18,7 +18,11 @@ _MOST_NUMBERS = 2**30
 
 
 def load_classifier(
-    path: str | pathlib.Path, *, allow_unsafe_code: bool = False
+    path: str | pathlib.Path,
+    *,
+    image_size: tuple[int, int] | None = None,
+    output: str | None = None,
+    allow_unsafe_code: bool = False,
 ) -> keras.Model:
     """Loads a `.keras` or legacy `.h5` classifier in safe mode.
 
@@ -28,6 +32,9 @@ def load_classifier(
 
     Args:
         path: file to read.
+        image_size: `(height, width)`, which fixes an input of variable size.
+        output: name of the output that gives the class scores, where there
+            are several.
         allow_unsafe_code: bool, whether to skip these checks and run what code
             is in the file (`Lambda` layers). Only for files of one's own:
             whoever wrote the file can do what the user of this process can.
@@ -43,8 +50,8 @@ def load_classifier(
             stacklevel=2,
         )
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
-    _check_classifier(classifier, path)
-    return classifier
+    conforming = _conforming(classifier, path, image_size, output)
+    return conforming if image_size or output else classifier
 
 
 def load_model(
@@ -110,13 +117,17 @@ def _load_untrusted(path):
     return model
 
 
-def _check_classifier(classifier, path):
-    """Like `check_classifier`, with nothing but ValueError."""
+def _conforming(classifier, path, image_size, output):
+    """Like `adapting.conform`, with nothing but ValueError."""
     try:
-        classifiers.check_classifier(classifier)
+        return adapting.conform(
+            classifier, image_size=image_size, output=output
+        )
     except Exception as error:
         # Our own sentences say it all.
-        if type(error) is ValueError and str(error).startswith("`classifier`"):
+        if type(error) is ValueError and str(error).startswith(
+            ("`classifier`", "`output`")
+        ):
             raise
         raise ValueError(
             "`path` must hold a classifier of images. "

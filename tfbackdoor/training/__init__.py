@@ -6,6 +6,7 @@ with Keras, resumable within `resumable`.
 
 from tfbackdoor.training.checkpoints import Stopped
 from tfbackdoor.training.checkpoints import resumable
+from tfbackdoor.training.checkpoints import stop
 from tfbackdoor.training.classifier_training import ClassifierTraining
 from tfbackdoor.training.classifier_training import StopOnNaN
 from tfbackdoor.training.classifier_training import TrainingDivergedError
@@ -22,4 +23,5 @@ __all__ = [
     "TrainingDivergedError",
     "fit_classifier",
     "resumable",
+    "stop",
 ]

@@ -9,20 +9,13 @@ import tempfile
 
 from absl import flags
 
-from launch import record
-
-flags.DEFINE_float(
-    "checkpoint_seconds",
-    60.0,
-    "Seconds between checkpoints, which only a run with --output saves.",
-    0.0,
-)
+from . import run_record
 
 FLAGS = flags.FLAGS
 
 
 @contextlib.contextmanager
-def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
+def new_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
     """Yields a new folder, which becomes `output` when all has ended well.
 
     It lies in `.OUTPUT.partial`, beside the checkpoints of a run that can be
@@ -34,17 +27,16 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
         ValueError: where the folder is in use, or an interrupted run in it
             was another one.
     """
+    import tfbackdoor
     from tfbackdoor import errors
-    from tfbackdoor.files import claims
-    from tfbackdoor.network import devices
 
-    if not devices.is_chief():
+    if not tfbackdoor.network.is_chief():
         with _thrown_away(output, launcher, launcher_flags) as folder:
             yield folder
         return
     partial = _partial(output)
     partial.mkdir(parents=True, exist_ok=True)
-    with claims.claim(partial / "claim") as alone:
+    with tfbackdoor.files.claim(partial / "claim") as alone:
         if not alone:
             raise ValueError(
                 "--output must not be another process's. "
@@ -52,7 +44,7 @@ def run_folder(output: pathlib.Path, launcher: str, launcher_flags: list):
             )
         resumed = has_checkpoints(output)
         if not resumed:
-            for name in (record.FLAGS_FILE, record.RUN_FILE):
+            for name in (run_record.FLAGS_FILE, run_record.RUN_FILE):
                 (partial / name).unlink(missing_ok=True)
         try:
             _check_unused(output)
@@ -78,13 +70,14 @@ def shared_folder(output: pathlib.Path, *_):
 @contextlib.contextmanager
 def ended_by_sigterm():
     """A context that SIGTERM ends by `Stopped`; a fit saves first."""
-    from tfbackdoor.training import checkpoints
+    import tfbackdoor
 
-    signal.signal(signal.SIGTERM, checkpoints.stop)
+    before = signal.signal(signal.SIGTERM, tfbackdoor.training.stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # None is a handler that was not set from Python.
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def has_checkpoints(output: pathlib.Path) -> bool:
@@ -100,26 +93,34 @@ def _thrown_away(output, launcher, launcher_flags):
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
-        record.Record(path / record.RUN_FILE, launcher, launcher_flags)
-        with _resumable(_partial(output)):
+        with (
+            run_record.recorded(path, launcher, launcher_flags),
+            _resumable(_partial(output)),
+        ):
             yield path
 
 
 @contextlib.contextmanager
 def _whole_folder(output, launcher, launcher_flags):
+    import tfbackdoor
+
     partial = _partial(output)
     folder = partial / "run"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    made_of = record.Record(partial / record.RUN_FILE, launcher, launcher_flags)
     try:
-        with _resumable(partial):
+        with (
+            run_record.recorded(partial, launcher, launcher_flags),
+            _resumable(partial),
+        ):
             yield folder
     except BaseException:
         shutil.rmtree(folder)
         raise
-    record.write_json(folder / record.FLAGS_FILE, _values(launcher_flags))
-    record.write_json(folder / record.RUN_FILE, made_of.content)
+    tfbackdoor.files.write_json(
+        folder / run_record.FLAGS_FILE, _values(launcher_flags)
+    )
+    shutil.copy(partial / run_record.RUN_FILE, folder)
     if output.exists():
         output.rmdir()
     folder.rename(output)
@@ -127,11 +128,11 @@ def _whole_folder(output, launcher, launcher_flags):
 
 def _resumable(partial):
     """A context with checkpoints where there is an `--output`."""
-    from tfbackdoor.training import checkpoints
+    import tfbackdoor
 
     if not FLAGS.output:
         return contextlib.nullcontext()
-    return checkpoints.resumable(
+    return tfbackdoor.resumable(
         partial / "checkpoints", seconds=FLAGS.checkpoint_seconds
     )
 
@@ -145,12 +146,14 @@ def _check_unused(output):
 
 def _check_same_flags(partial, launcher_flags):
     """Raises ValueError where an interrupted run had other flags."""
-    path, now = partial / record.FLAGS_FILE, _values(launcher_flags)
+    import tfbackdoor
+
+    path, now = partial / run_record.FLAGS_FILE, _values(launcher_flags)
     if not path.exists():
-        record.write_json(path, now)
+        tfbackdoor.files.write_json(path, now)
         return
     before = json.loads(path.read_text())
-    names = sorted({*before, *now} - set(record.FREE))
+    names = sorted({*before, *now} - set(run_record.FREE))
     changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:
         kept, given = (

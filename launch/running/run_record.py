@@ -1,23 +1,20 @@
 """What a run was made of, so that it can be repeated: `--repeat`."""
 
+import contextlib
+import contextvars
 import json
 import pathlib
 
 from absl import flags
-
-flags.DEFINE_string(
-    "repeat",
-    None,
-    "Folder of an earlier run, to run again: its flags are taken and its data "
-    "and files must be the same. --output alone, and flags that change no "
-    "result, may be given beside it.",
-)
 
 FLAGS = flags.FLAGS
 FLAGS_FILE, RUN_FILE = "flags.json", "run.json"
 # Flags that change no result: --repeat leaves them, a resumed run ignores them.
 FREE = ("checkpoint_seconds", "data_dir", "output", "repeat", "traceback")
 _NOT_TAKEN = ("checkpoint_seconds", "output", "repeat", "traceback")
+_current: contextvars.ContextVar = contextvars.ContextVar(
+    "run_record", default=None
+)
 
 
 def take_flags(argv: list[str]) -> None:
@@ -35,7 +32,7 @@ def take_flags(argv: list[str]) -> None:
             FLAGS.set_default(name, value)
 
 
-class Record:
+class RunRecord:
     """What a run is made of, beside its flags; written as it becomes known.
 
     Args:
@@ -45,10 +42,8 @@ class Record:
         flags: the launcher's flags.
     """
 
-    current = None
-
     def __init__(self, path: pathlib.Path, launcher: str, flags: list):
-        from tfbackdoor.report import report
+        import tfbackdoor
 
         self._path = path
         self._earlier = [_read(path)] if path.exists() else []
@@ -58,19 +53,18 @@ class Record:
         self.content = {
             "launcher": launcher,
             "seed": FLAGS.seed,
-            "versions": report.versions(),
+            "versions": tfbackdoor.report.versions(),
             "files": _file_fingerprints(flags),
             "data": {},
         }
         self._check_start()
         self._write()
-        Record.current = self
 
-    def add_data(self, split: str, images) -> None:
+    def add_images(self, split: str, images) -> None:
         """Adds what was read, which must be what an earlier run read."""
-        from tfbackdoor.files import fingerprints
+        import tfbackdoor
 
-        found = fingerprints.fingerprint_images(images)
+        found = tfbackdoor.files.fingerprint_images(images)
         for earlier in self._earlier:
             if earlier["data"].get(split, found) != found:
                 raise ValueError(
@@ -100,20 +94,26 @@ class Record:
                     )
 
     def _write(self):
-        write_json(self._path, self.content)
+        import tfbackdoor
+
+        tfbackdoor.files.write_json(self._path, self.content)
 
 
-def add_data(split: str, images) -> None:
+@contextlib.contextmanager
+def recorded(folder: pathlib.Path, launcher: str, flags: list):
+    """A context whose images are recorded in the folder's `run.json`."""
+    token = _current.set(RunRecord(folder / RUN_FILE, launcher, flags))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def add_images(split: str, images) -> None:
     """Adds images that were read to the record of this run, if it has one."""
-    if Record.current is not None:
-        Record.current.add_data(split, images)
-
-
-def write_json(path: pathlib.Path, content) -> None:
-    """Writes `content` as indented JSON, in one step."""
-    from tfbackdoor.files import atomic
-
-    atomic.write_json(path, content)
+    record = _current.get()
+    if record is not None:
+        record.add_images(split, images)
 
 
 def _read(path):
@@ -146,10 +146,10 @@ def _check_explicit(flags):
 
 
 def _file_fingerprints(flags):
-    from tfbackdoor.files import fingerprints
+    import tfbackdoor
 
     return {
-        flag.name: fingerprints.fingerprint_file(flag.value)
+        flag.name: tfbackdoor.files.fingerprint_file(flag.value)
         for flag in flags
         if isinstance(flag.value, str) and pathlib.Path(flag.value).is_file()
     }

@@ -1,4 +1,4 @@
-"""Flags of the launchers that build a network."""
+"""Flags of the commands that build a network."""
 
 from absl import flags
 

@@ -1,8 +1,10 @@
-"""Flags of the launchers that know the attack."""
+"""Flags of the commands that know the attack, to score by."""
 
 import pathlib
 
 from absl import flags
+
+from . import trigger
 
 flags.DEFINE_string(
     "poisoning",
@@ -10,15 +12,9 @@ flags.DEFINE_string(
     "Folder with poisoning.json of the attack, to score by; default the "
     "folder of --classifier, where it holds one.",
 )
-flags.DEFINE_string(
-    "trigger",
-    None,
-    "To score by, in place of --poisoning: a built-in trigger or an .npz file "
-    "with mask and pattern.",
-)
-flags.DEFINE_integer("target", 0, "The attacker's class, with --trigger.", 0)
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(trigger)
 
 
 def load(classifier):

@@ -1,0 +1,39 @@
+"""Flags of the commands that take the defender's clean images."""
+
+from absl import flags
+
+from . import images
+from . import training_split
+
+flags.DEFINE_integer(
+    "clean_images",
+    None,
+    "Clean images to use; default 500, in nad and defend 2500, 5 % of "
+    "CIFAR-10.",
+    1,
+)
+flags.DEFINE_integer(
+    "data_seed",
+    0,
+    "Seed of the split of the training images: the --seed of train.",
+)
+
+FLAGS = flags.FLAGS
+for _concern in (images, training_split):
+    flags.adopt_module_key_flags(_concern)
+
+
+def load(classifier, count: int = 500):
+    """The defender's clean images, in memory; `count` without the flag."""
+    import tfbackdoor
+
+    if FLAGS.clean_images is not None:
+        count = FLAGS.clean_images
+    _, clean = training_split.split(
+        images.load("train"),
+        [FLAGS.attacker_share, count],
+        seed=FLAGS.data_seed,
+    )
+    clean = tfbackdoor.in_memory(clean)
+    tfbackdoor.network.check_images(classifier, clean.batch(256))
+    return clean

@@ -1,0 +1,27 @@
+"""Flags of the commands that export what they purified."""
+
+from absl import flags
+
+flags.DEFINE_list(
+    "export",
+    None,
+    "Formats beside classifier.keras, which is always written: saved_model, "
+    "litert, onnx; default saved_model.",
+)
+
+FLAGS = flags.FLAGS
+
+
+def write(classifier, folder, images) -> None:
+    """Exports to a folder, read back and compared on a batch of images.
+
+    A format that fails is a warning: `classifier.keras` is written all the
+    same, and the run is not lost.
+    """
+    import tfbackdoor
+
+    formats = {} if FLAGS.export is None else {"formats": FLAGS.export}
+    try:
+        tfbackdoor.export_classifier(classifier, folder, images, **formats)
+    except ValueError as error:
+        print(f"Warning: {error}")

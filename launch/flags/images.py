@@ -1,0 +1,60 @@
+"""Flags of the commands that read a data set."""
+
+from absl import flags
+
+from ..running import run_record
+
+flags.DEFINE_string(
+    "dataset",
+    "digits",
+    "Images: digits (embedded), an .npz file, a folder <split>/<class>/ or a "
+    "tar archive of one, or a name of TensorFlow Datasets such as cifar10 or "
+    "cifar100.",
+)
+flags.DEFINE_string("data_dir", None, "Where TensorFlow Datasets are.")
+flags.DEFINE_bool("download", False, "Whether TFDS may download the data.")
+flags.DEFINE_list(
+    "image_size", None, "HEIGHT,WIDTH in pixels to resize images to."
+)
+
+FLAGS = flags.FLAGS
+
+
+def load(split: str):
+    """The data set of the flags as `tf.data`, images in [0, 1]."""
+    import tfbackdoor
+
+    images = tfbackdoor.load_images(
+        FLAGS.dataset,
+        split,
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+        image_size=image_size(),
+    )
+    run_record.add_images(split, images)
+    return images
+
+
+def image_size() -> tuple[int, int] | None:
+    """Height and width to resize to, None for the images' own."""
+    if not FLAGS.image_size:
+        return None
+    try:
+        height, width = (int(size) for size in FLAGS.image_size)
+    except ValueError as error:
+        raise ValueError(
+            "--image_size must be HEIGHT,WIDTH. "
+            f"Received: {','.join(FLAGS.image_size)}"
+        ) from error
+    return height, width
+
+
+def load_test(classifier):
+    """The test images, which only score, if the classifier takes them."""
+    import tfbackdoor
+
+    test = load("test")
+    tfbackdoor.network.check_images(
+        classifier, test.batch(256), name="test images"
+    )
+    return test
