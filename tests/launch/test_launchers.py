@@ -225,6 +225,22 @@ def test_purify_writes_a_report_beside_the_classifier(planted_flags, tmp_path):
     assert result.stderr == ""
 
 
+def test_purify_is_one_of_the_defenses(planted_flags, tmp_path):
+    result = commands.here(
+        "defend",
+        "--smoke",
+        "--noflip",
+        "--defense=purify",
+        "--setting=always=true",
+        "--setting=anp.iterations=1",
+        *planted_flags,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert list(found["scores"]) == ["before", "purified"]
+    assert "were pruned" in found["verdict"]
+
+
 def test_scan_scores_every_class(planted_flags, tmp_path):
     result = commands.here("scan", "--scan_steps=150", *planted_flags)
     assert result.returncode == 0, result.stderr

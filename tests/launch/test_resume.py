@@ -124,7 +124,7 @@ def test_a_benchmark_ended_by_sigterm_goes_on_from_a_checkpoint(tmp_path):
         "--processes=1",
         "--attacks=badnets",
         "--defenses=",
-        "--epochs=30",
+        "--epochs=8",
         "--checkpoint_seconds=0",
     ]
     process = commands.start("benchmark", *flags)

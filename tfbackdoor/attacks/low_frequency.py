@@ -22,14 +22,20 @@ from tfbackdoor.network import compute_view
 _TRIGGER_IMAGES = 256
 
 
-def train_low_frequency(run):
-    """Training on images with the pattern that a clean classifier gives."""
+def train_low_frequency(run, **settings):
+    """Training on images with the pattern that a clean classifier gives.
+
+    Args:
+        run: an `AttackRun`.
+        **settings: of `make_low_frequency_trigger`.
+    """
     images, labels = next(iter(run.images.batch(_TRIGGER_IMAGES)))
     trigger = make_low_frequency_trigger(
         run.clean(),
         images,
         run.poisoning(None).attacked_labels(labels),
         precision=run.settings.precision,
+        **settings,
     )
     poisoned, poisoning = run.poison(run.images, trigger)
     return run.train_fresh(poisoned), poisoning

@@ -6,6 +6,7 @@ import keras
 
 from tfbackdoor.network import graph as symbolic
 from tfbackdoor.network import layer_shapes
+from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
 LIMIT = 2**30  # Bytes.
@@ -32,6 +33,7 @@ def batch_size_for(
     return max(1, min(most, limit_bytes // needed))
 
 
+@remembering.once_a_model
 def bytes_per_image(classifier: keras.Model) -> int:
     """Bytes of all that one image becomes in a classifier's layers."""
     if _is_graph(classifier):

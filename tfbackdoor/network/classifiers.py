@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import survey
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import facts
 from tfbackdoor.network import refusals
 
@@ -73,7 +74,7 @@ def gives_logits(classifier: keras.Model) -> bool:
 def scores_of(classifier: keras.Model, images) -> np.ndarray:
     """The scores of images, float32 `(batch, classes)`, batch by batch."""
     images = keras.ops.convert_to_tensor(images)
-    size = facts.facts_of(classifier).batch_size
+    size = batch_size.batch_size_for(classifier)
     parts = [
         keras.ops.convert_to_numpy(
             keras.ops.cast(
@@ -101,7 +102,7 @@ def answers_of(
         images: unbatched data set of `(image, label)`, read in batches.
     """
     answers, given = [], []
-    for batch, labels in images.batch(facts.facts_of(classifier).batch_size):
+    for batch, labels in images.batch(batch_size.batch_size_for(classifier)):
         answers.append(predicted_classes(classifier, batch))
         given.append(labels.numpy())
     return np.concatenate(answers), np.concatenate(given)

@@ -10,6 +10,7 @@ from tfbackdoor.data import labelled
 from tfbackdoor.data import sampling
 from tfbackdoor.data import survey
 from tfbackdoor.network import adapting
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import facts
@@ -138,7 +139,7 @@ def _read(classifier, pairs, name, *, several_classes, in_memory=False):
     sampling.check_finite(images, name)
     if in_memory:
         images = sampling.in_memory(images)
-    found = survey.survey(images.batch(known.batch_size))
+    found = survey.survey(images.batch(batch_size.batch_size_for(classifier)))
     survey.check(
         found, known.classes, name=name, several_classes=several_classes
     )

@@ -11,9 +11,6 @@ from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
 _NOISE_IMAGES = 16
-# Numbers that one batch may become in all layers together: 0.5 GiB of float32.
-_NUMBERS_A_BATCH = 2**27
-_LARGEST_BATCH = 256
 
 
 class Facts:
@@ -81,17 +78,6 @@ class Facts:
         if activation is keras.activations.sigmoid:
             return True
         return not _gives_distributions(classifier, self.image_shape)
-
-    @functools.cached_property
-    def batch_size(self) -> int:
-        """How many images go through it at once: 1 to 256, by its maps."""
-        numbers = sum(
-            int(np.prod(shape))
-            for shape in structure.computed_shapes(self._classifier())
-        )
-        return int(
-            np.clip(_NUMBERS_A_BATCH // max(numbers, 1), 1, _LARGEST_BATCH)
-        )
 
 
 @remembering.once_a_model

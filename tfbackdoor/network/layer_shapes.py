@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import keras
 
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import facts
 from tfbackdoor.network import structure
 
 
@@ -36,7 +36,7 @@ def layer_shapes(classifier: keras.Model) -> dict[str, Shapes]:
         if not isinstance(layer, keras.layers.InputLayer)
     }
     recorder = _ShapeRecorder(layers)
-    image = keras.ops.zeros((1, *classifiers.image_shape(classifier)))
+    image = keras.ops.zeros((1, *facts.facts_of(classifier).image_shape))
     with recorder.recording() as recorded:
         classifier(image, training=False)
     return {name: shapes for name, shapes in recorded.items() if shapes}

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfbackdoor import rates
 from tfbackdoor.data import survey
 from tfbackdoor.network import adapting
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
-from tfbackdoor.network import facts
 from tfbackdoor.network import preprocessing
 
 _CLEARLY_BETTER = 0.05
@@ -92,7 +92,7 @@ def find_value_range(
             classifier is of its answers; nor a range that is hardly better
             than another that gives other answers.
     """
-    size = facts.facts_of(classifier).batch_size
+    size = batch_size.batch_size_for(classifier)
     found = survey.survey(clean.batch(size))
     return range_of_sample(classifier, found.sample, preprocess=preprocess)
 
@@ -171,7 +171,7 @@ class _Trial:
     """How a classifier answers the sample under one preprocessing."""
 
     def __init__(self, classifier, function, images, labels):
-        size = facts.facts_of(classifier).batch_size
+        size = batch_size.batch_size_for(classifier)
         scores = np.concatenate(
             [
                 classifiers.scores_of(

@@ -1,10 +1,8 @@
 """The page of a report: one HTML file that needs no network."""
 
-import json
 import math
 
 import jinja2
-import markupsafe
 import numpy as np
 
 from tfbackdoor import rates
@@ -12,13 +10,13 @@ from tfbackdoor.report import canvas
 from tfbackdoor.report import figures
 from tfbackdoor.report import pictures
 from tfbackdoor.report import report as report_module
+from tfbackdoor.report import wording
 
 # A trigger that works on more images than this is called at work.
 _ATTACK_AT_WORK = 0.1
 _MOST_CLASSES = 50
 # Smaller pictures show their pixels: a trigger may be one of them.
 _SMALL_PICTURE = 64
-_NO_BREAK = "\u00a0"
 _JUDGED = {"held_out": "held-out", "test": "test"}
 
 
@@ -52,18 +50,8 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        digits=_digits,
-        duration=_duration,
-        heat_map=pictures.heat_map,
-        layer=_layer,
-        memory=_memory,
-        name=_name,
-        percent=_percent,
-        setting=_setting,
-        thousands=_thousands,
-        threshold=_threshold,
-    )
+    environment.filters |= wording.FILTERS
+    environment.filters["heat_map"] = pictures.heat_map
     return environment
 
 
@@ -71,7 +59,10 @@ def _state(report):
     """A tone, and the words beside the verdict that say the same."""
     left = _attack_left(report)
     if left is not None and left > _ATTACK_AT_WORK:
-        return "bad", f"The trigger still works on {_percent(left)} of images"
+        return (
+            "bad",
+            f"The trigger still works on {wording.percent(left)} of images",
+        )
     if not report["curve"]:
         return "unknown", "Nothing was changed"
     if report["chosen"] is None and not report["unlearned"]:
@@ -85,7 +76,7 @@ def _state(report):
         return "unknown", "Nothing was pruned"
     if left is None:
         return "unknown", "No warnings; attack success unknown"
-    return "good", f"No warnings; attack success now {_percent(left)}"
+    return "good", f"No warnings; attack success now {wording.percent(left)}"
 
 
 def _attack_left(report):
@@ -196,58 +187,3 @@ def _shortened(rows):
         "rows": rows[:_MOST_CLASSES],
         "left_out": max(0, len(rows) - _MOST_CLASSES),
     }
-
-
-def _digits(number, digits=3):
-    return "unknown" if number is None else f"{number:.{digits}f}"
-
-
-def _duration(seconds):
-    if seconds is None:
-        return "unknown"
-    if seconds < 60.0:
-        return f"{seconds:.1f}{_NO_BREAK}s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
-    return " ".join(f"{n}{_NO_BREAK}{unit}" for n, unit in parts if n)
-
-
-def _layer(text):
-    """A name that may break after its slashes and underscores."""
-    breaking = {"/": "/<wbr>", "_": "_<wbr>"}
-    escaped = str(markupsafe.escape(text)).translate(str.maketrans(breaking))
-    return _name(markupsafe.Markup(escaped))
-
-
-def _memory(count):
-    if not count:
-        return "unknown"
-    if count < 2**30:
-        return f"{count / 2**20:.0f}{_NO_BREAK}MiB"
-    return f"{count / 2**30:.2f}{_NO_BREAK}GiB"
-
-
-def _name(text):
-    """A name from outside: escaped, and kept from turning its line around."""
-    return markupsafe.Markup("<bdi>{}</bdi>").format(text)
-
-
-def _percent(share):
-    if share is None:
-        return "unknown"
-    return f"{100.0 * share:.1f}{_NO_BREAK}%"
-
-
-def _setting(value):
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _thousands(number):
-    return f"{number:,}"
-
-
-def _threshold(value):
-    if value < 0.0:
-        return "none"
-    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3g}"

@@ -18,9 +18,9 @@ from tfbackdoor import scan as scan_module
 from tfbackdoor.defenses import pruning
 from tfbackdoor.report import evidence
 from tfbackdoor.report import pictures
+from tfbackdoor.report import plain_json
 
 _MOST_SAMPLES = 8
-_DIGITS = 6
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -144,7 +144,7 @@ class Report:
             {"step": step, "seconds": seconds} for step, seconds in self.steps
         ]
         fields["classes"] = self._classes()
-        return _plain(fields)
+        return plain_json.plain(fields)
 
     def _classes(self):
         """For each class its clean images, and its recall where judged."""
@@ -248,29 +248,3 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _plain(value):
-    """The value as JSON knows it; a number that is not finite is None."""
-    if dataclasses.is_dataclass(value):
-        return _plain(value.to_json())
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(_listed(value))
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return str(value)
-
-
-def _listed(array):
-    """Nested lists of an array, floats without the digits of rounding."""
-    array = np.asarray(array)
-    if array.dtype.kind in "biuSU":
-        return array.tolist()
-    values = [float(f"{float(x):.{_DIGITS}g}") for x in array.flat]
-    return np.reshape(values, array.shape).tolist()
