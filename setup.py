@@ -19,7 +19,9 @@ _COMMANDS = (
     "benchmark",
     "analyze",
 )
-_TEST = ["pytest>=8", "pytest-xdist>=3.6"]
+# What writes and reads the ONNX files of export_classifier.
+_EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16.1"]
+_TEST = ["pytest>=8", "pytest-xdist>=3.6", *_EXPORT]
 _SOURCE = "https://github.com/tfbackdoor/tfbackdoor"
 
 
@@ -90,6 +92,7 @@ setuptools.setup(
     ],
     extras_require={
         "analysis": ["scikit-learn>=1.4"],  # t-SNE in launch.analyze.
+        "export": _EXPORT,
         "test": _TEST,
         "dev": [*_TEST, "build>=1.2", "mypy>=1.13", "pre-commit>=4", "ruff"],
     },

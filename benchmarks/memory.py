@@ -1,59 +1,103 @@
-"""Peak memory of ANP against that of ordinary training steps.
+"""Peak memory of `purify` on large images, above what loading takes.
 
-    python benchmarks/memory.py [--width=0.5] [--precision=mixed_bfloat16]
+    python benchmarks/memory.py [--networks=MobileNetV2,ResNet50]
+        [--images=500] [--size=224] [--classes=10] [--smoke]
 
-The peak resident set of a process of its own for each, TensorFlow included;
-what TensorFlow alone takes is the first row.
+Each network of `keras.applications` gets a process of its own, and the peak of
+its resident set is read when the classifier and the clean images are loaded,
+and again when `purify` has ended. All weights are random but the head's, which
+tells images of as many colours as there are classes apart. `--smoke` goes the
+same way in fewer steps on fewer images.
 """
 
 import argparse
-import functools
 import multiprocessing
-import resource
+import time
 
-_STEPS = 6
-
-
-def _start(**settings):
-    import work  # noqa: F401
-
-
-def _train(**settings):
-    import work
-
-    work.training_steps(_STEPS, **settings)()
+_SMOKE = {"scan_steps": 2, "iterations": 2, "recovery_steps": 2}
+_SMOKE_IMAGES = 40
+_BATCH = 8
+_CONFIDENCE = 10.0  # Logits of a class above the others.
 
 
-def _prune(**settings):
-    import work
+def _peak():
+    """GiB, the largest resident set of this process so far."""
+    import resource
 
-    work.anp_iterations(_STEPS, **settings)()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def _peak(job, pipe):
-    job()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pipe.send(peak / 2**20)
+def _images(count, size, classes):
+    """Noise around one colour a class, and the classes."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    pixels = rng.random((count, size, size, 3), "float32")
+    pixels *= 0.2
+    pixels += 0.8 * rng.random((classes, 1, 1, 3), "float32")[labels]
+    return pixels, labels
+
+
+def _teach_head(classifier, pixels, labels):
+    """Fits the last layer by least squares."""
+    import keras
+    import numpy as np
+
+    head = classifier.layers[-1]
+    below = keras.Model(classifier.inputs, head.input)
+    features = below.predict(pixels, batch_size=_BATCH, verbose=0)
+    mean, deviation = features.mean(0), features.std(0) + 1e-6
+    wanted = np.eye(head.units)[labels] - 1.0 / head.units
+    kernel, *_ = np.linalg.lstsq((features - mean) / deviation, wanted)
+    kernel *= _CONFIDENCE / deviation[:, None]
+    head.set_weights([kernel, -mean @ kernel])
+
+
+def _measure(pipe, network, settings, images, size, classes):
+    import keras
+
+    import tfbackdoor
+
+    tfbackdoor.set_seed(0)
+    classifier = getattr(keras.applications, network)(
+        weights=None, input_shape=(size, size, 3), classes=classes
+    )
+    pixels, labels = _images(images, size, classes)
+    _teach_head(classifier, pixels, labels)
+    clean = tfbackdoor.from_arrays(pixels, labels)
+    loaded, start = _peak(), time.monotonic()
+    tfbackdoor.purify(classifier, clean, always=True, verbose=0, **settings)
+    pipe.send((loaded, _peak(), time.monotonic() - start))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--precision", default="float32")
-    settings = vars(parser.parse_args())
-    print("| | peak, GiB |\n|---|---|")
+    parser.add_argument("--networks", default="MobileNetV2,ResNet50")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--smoke", action="store_true")
+    given = parser.parse_args()
+    settings = _SMOKE if given.smoke else {}
+    images = min(given.images, _SMOKE_IMAGES) if given.smoke else given.images
+    print("| network | loaded, GiB | purify above it, GiB | minutes |")
+    print("|---|---|---|---|")
     context = multiprocessing.get_context("spawn")
-    for name, job in (
-        ("start-up alone", _start),
-        ("ordinary training steps", _train),
-        ("ANP iterations", _prune),
-    ):
+    for network in given.networks.split(","):
         ours, theirs = context.Pipe()
-        work = functools.partial(job, **settings)
-        process = context.Process(target=_peak, args=(work, theirs))
+        arguments = (theirs, network, settings)
+        sizes = (images, given.size, given.classes)
+        process = context.Process(target=_measure, args=arguments + sizes)
         process.start()
-        print(f"| {name} | {ours.recv():.2f} |", flush=True)
+        theirs.close()  # Or no end of the process would be noticed.
+        loaded, peak, seconds = ours.recv()
         process.join()
+        print(
+            f"| {network} | {loaded:.2f} | {peak - loaded:.2f} | "
+            f"{seconds / 60.0:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

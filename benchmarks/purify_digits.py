@@ -122,7 +122,7 @@ def _row(kind, report):
         "softmax" if kind.softmax else "logits",
         f"0 to {kind.levels:g}",
         kind.suffix,
-        report.target_scores["verdict"],
+        str(report.scan),
         before,
         after,
     ]

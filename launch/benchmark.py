@@ -6,9 +6,9 @@
 attacks once a seed and defends with everything. A run that was ended in any
 way goes on with the same command; the same command started again beside it,
 also on other machines that share the folder, takes a part of the work. A
-failed piece is tried again by the next run. `--output` holds `results.md`,
-`.csv`, `.json` and `.png`, rewritten as pieces finish, and a folder a piece
-under `pieces/`, with the classifier and what was poisoned.
+failed trial is tried again by the next run. `--output` holds `results.md`,
+`.csv`, `.json` and `.png`, rewritten as trials finish, and one folder per trial
+under `trials/`, with the classifier and what was poisoned.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ def job(folder):
     print((folder / "results.md").read_text())
     if unfinished:
         sys.exit(
-            f"error: {len(unfinished)} of {len(plan)} pieces are failed or "
+            f"error: {len(unfinished)} of {len(plan)} trials are failed or "
             f"corrupt; {folder / 'results.md'} says why."
         )
 

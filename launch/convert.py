@@ -1,8 +1,10 @@
-"""Turns PyTorch weights, as arrays in an `.npz` file, into a `.keras` file.
+"""Turns PyTorch weights, as arrays in a file, into a `.keras` file.
 
     python -m launch.convert --weights=student.npz --network=wide_resnet
 
-The arrays keep their state-dict names and PyTorch's layouts.
+The file is an `.npz` or `.safetensors`; a `.pt` or `.pth` is a pickle, and the
+message says how to convert it. The arrays keep their state-dict names and
+PyTorch's layouts.
 """
 
 from absl import flags
@@ -10,7 +12,7 @@ from absl import flags
 from . import running
 from .flags import network
 
-flags.DEFINE_string("weights", None, "The .npz file.")
+flags.DEFINE_string("weights", None, "The .npz or .safetensors file.")
 flags.DEFINE_list("image_shape", "32,32,3", "HEIGHT,WIDTH,CHANNELS.")
 flags.DEFINE_integer("classes", 10, "Number of classes.", 2)
 
@@ -23,8 +25,7 @@ def job(folder):
 
     shape = tuple(int(size) for size in FLAGS.image_shape)
     classifier = network.build(shape, FLAGS.classes)
-    arrays = tfbackdoor.files.read_arrays(FLAGS.weights)
-    tfbackdoor.load_pytorch_weights(classifier, arrays)
+    tfbackdoor.load_pytorch_weights(classifier, FLAGS.weights)
     classifier.save(folder / "classifier.keras")
 
 

@@ -1,8 +1,8 @@
-"""A grid of cheap pieces that leave a line on disk each time they are done.
+"""A grid of cheap trials that leave a line on disk each time they are done.
 
     python -m tests.stand_ins ROOT CALLS SECONDS HANGING
 
-runs it as a process of its own that does not get past piece HANGING.
+runs it as a process of its own that does not get past trial HANGING.
 """
 
 import pathlib
@@ -21,9 +21,9 @@ def rate(correct, total=1000):
     return {"value": correct / total, "successes": correct, "images": total}
 
 
-def scores_of(piece):
-    """Another accuracy and attack success for every piece, in thousandths."""
-    number = PLAN.index(piece)
+def scores_of(trial):
+    """Another accuracy and attack success for every trial, in thousandths."""
+    number = PLAN.index(trial)
     return {
         "clean_accuracy": rate(900 - number * number),
         "attack_success": rate(7 * number + 1),
@@ -34,10 +34,10 @@ class Work:
     """Attack and defense functions that note their calls in a folder.
 
     Args:
-        calls: folder, gets a file `<number of the piece>` with a line a call.
+        calls: folder, gets a file `<number of the trial>` with a line a call.
         seconds: float, how long each takes.
-        failing: pieces that raise.
-        hanging: int, number of a piece that does not end.
+        failing: trials that raise.
+        hanging: int, number of a trial that does not end.
     """
 
     def __init__(self, calls, seconds=0.0, failing=(), hanging=-1):
@@ -47,22 +47,22 @@ class Work:
         self.failing = failing
         self.hanging = hanging
 
-    def attack(self, piece, folder):
-        return self._do(piece, folder)
+    def attack(self, trial, folder):
+        return self._do(trial, folder)
 
-    def defend(self, piece, attacked, folder):
-        assert (attacked / "made.txt").read_text() == str(piece.attacked)
-        return self._do(piece, folder)
+    def defend(self, trial, attacked, folder):
+        assert (attacked / "made.txt").read_text() == str(trial.attacked)
+        return self._do(trial, folder)
 
-    def _do(self, piece, folder):
-        (folder / "made.txt").write_text(str(piece))
-        hangs = PLAN.index(piece) == self.hanging
+    def _do(self, trial, folder):
+        (folder / "made.txt").write_text(str(trial))
+        hangs = PLAN.index(trial) == self.hanging
         time.sleep(600 if hangs else self.seconds)
-        if piece in self.failing:
-            raise ValueError("`piece` must work.\nMore of it.")
-        with open(self.calls / str(PLAN.index(piece)), "a") as file:
+        if trial in self.failing:
+            raise ValueError("`trial` must work.\nMore of it.")
+        with open(self.calls / str(PLAN.index(trial)), "a") as file:
             file.write("done\n")
-        return scores_of(piece)
+        return scores_of(trial)
 
     def run(self, root, settings=SETTINGS, say=print):
         return tfbackdoor.benchmark.run_grid(
@@ -76,7 +76,7 @@ class Work:
         )
 
     def counts(self):
-        """Number of times that each piece of the plan was done."""
+        """Number of times that each trial of the plan was done."""
         paths = [self.calls / str(number) for number in range(len(PLAN))]
         return [
             len(path.read_text().splitlines()) if path.exists() else 0

@@ -15,6 +15,7 @@ _NAMES = [
     "anp",
     "fine_pruning",
     "fine_tuning",
+    "ft_sam",
     "mode_connectivity",
     "nad",
     "purify",
@@ -30,6 +31,13 @@ _FEW_STEPS = {
         "threshold": 0.0,
     },
 }
+
+
+# What a few steps do to tiny networks looks odd; test_outcome_warnings judges
+# when that is said.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::tfbackdoor.defenses.DefenseWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +170,7 @@ def test_every_defense_gives_a_plain_copy(defense):
         "anp": ["after ANP"],
         "fine_pruning": ["pruned", "after fine-pruning"],
         "fine_tuning": ["after fine-tuning"],
+        "ft_sam": ["after FT-SAM"],
         "mode_connectivity": ["fine-tuned", "after mode connectivity"],
         "nad": ["teacher", "after NAD"],
         "purify": ["purified"],

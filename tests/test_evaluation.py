@@ -182,3 +182,26 @@ def test_scores_say_which_images_were_answered_right():
     scores = tfbackdoor.evaluate(_classifier(), _images([0, 1], [0, 2]))
     np.testing.assert_array_equal(scores.correct, [True, False])
     assert scores.to_json().keys() == scores.rates.keys()
+
+
+def test_scores_say_how_much_of_each_class_was_recognised():
+    # Of class 0 one of two, of class 2 the only one; there is no class 1.
+    before = tfbackdoor.evaluate(_classifier(), _images([0, 0, 2], [0, 1, 2]))
+    assert before.recalls == {0: rates.Rate(1, 2), 2: rates.Rate(1, 1)}
+    after = tfbackdoor.evaluate(_classifier(), _images([0, 0, 2], [1, 0, 1]))
+    assert rates.class_losses(before, after) == {
+        0: rates.AccuracyLoss(lost=1, won=1, total=2),
+        2: rates.AccuracyLoss(lost=1, won=0, total=1),
+    }
+    assert tfbackdoor.Scores(rates.Rate(1, 2)).recalls == {}
+
+
+@pytest.mark.parametrize(
+    ("lost", "total", "exceeds"),
+    # Of 5 images 3 may be chance: p - q = 3/7, its error 1.96 sqrt((5/7 -
+    # 9/49) / 7) = 0.54. Of 20 images 5: 0.227 - 0.216 is above 0. 1 of 20 is
+    # within a tenth, whatever the interval.
+    [(3, 5, False), (5, 5, True), (5, 20, True), (1, 20, False)],
+)
+def test_a_loss_exceeds_a_share_where_some_of_it_is_sure(lost, total, exceeds):
+    assert rates.AccuracyLoss(lost, 0, total).exceeds(0.1) is exceeds

@@ -1,9 +1,14 @@
+import dataclasses
+import json
+
+import keras
 import numpy as np
 import planted
 import pytest
 import specimens
 
 import tfbackdoor
+from tfbackdoor.network import batch_size
 from tfbackdoor.scanning import patch_inversion
 
 
@@ -46,6 +51,74 @@ def test_a_trigger_that_failed_is_not_suspicious():
     assert scores[0] <= 0.0
 
 
+def test_what_is_usual_is_told_by_the_references_alone():
+    sizes = np.exp([0.0, 1, 2, 3, 4, -6, -6.5])
+    scores = patch_inversion.anomaly_scores(sizes, np.ones(7), references=5)
+    # The usual median is 2, the median of 0, 1 and 2 below it 1.
+    expected = np.array([2.0, 1, 0, -1, -2, 8, 8.5]) / 1.4826
+    np.testing.assert_allclose(scores, expected)
+
+
+# Of 10 normal numbers the largest exceeds 3.5 in 0.233 % of all cases. Of 43
+# it is 3.87 that is exceeded as seldom, of 200 4.23 (scipy.stats.norm.isf).
+@pytest.mark.parametrize(
+    ("classes", "unusual", "extreme"),
+    [(4, 2.5, 3.5), (10, 2.5, 3.5), (43, 2.980, 3.873), (200, 3.421, 4.231)],
+)
+def test_limits_know_the_number_of_classes(classes, unusual, extreme):
+    found = _scan([0.0] * classes, [1.0 / classes] * classes)
+    assert found.limits == pytest.approx((unusual, extreme), abs=2e-3)
+
+
+def test_a_search_without_any_success_is_suspicious():
+    found = _scan([0, 0.5, 1, 0, 2, 0], _SPREAD)
+    failed = dataclasses.replace(found.triggers, success=np.full(6, 0.4))
+    found = dataclasses.replace(found, triggers=failed)
+    assert found.verdict == "suspicious"
+    assert "no trigger was found for any class" in str(found)
+
+
+def _of_many_classes(count):
+    """The planted classifier with classes that no image belongs to."""
+    planted_model = planted.classifier()
+    more = count - planted.CLASSES
+    x = planted_model.get_layer("hidden").output
+    head = keras.layers.Dense(count)
+    model = keras.Model(planted_model.input, head(x))
+    kernel, bias = planted_model.get_layer("head").get_weights()
+    rng = np.random.default_rng(0)
+    unused = 0.3 * rng.normal(size=(len(kernel), more))
+    head.set_weights(
+        [np.hstack([kernel, unused]), np.hstack([bias, np.full(more, -3.0)])]
+    )
+    return model
+
+
+def test_of_many_classes_the_candidates_are_searched():
+    found = tfbackdoor.scan(
+        _of_many_classes(30), planted.images(60), steps=120, verbose=0
+    )
+    searched = found.triggers.targets
+    assert len(set(searched)) == len(searched) == 20
+    assert planted.TARGET in searched
+    assert np.isfinite(found.anomalies).sum() == 20
+    assert np.nanargmax(found.anomalies) == planted.TARGET
+    assert found.suspected == planted.TARGET
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_groups_of_classes_give_what_all_at_once_give(monkeypatch):
+    settings = {"steps": 60, "seed": 0, "precision": None, "verbose": 0}
+    searched = [planted.classifier(), planted.images(60), [3, 0, 1, 2, 4]]
+    together = patch_inversion.smallest_triggers(*searched, **settings)
+    monkeypatch.setattr(batch_size, "batch_size_for", lambda *_, **__: 2 * 16)
+    in_groups = patch_inversion.smallest_triggers(*searched, **settings)
+    np.testing.assert_array_equal(in_groups.targets, [3, 0, 1, 2, 4])
+    np.testing.assert_allclose(
+        np.log(in_groups.sizes), np.log(together.sizes), atol=0.5
+    )
+
+
 def _scan(anomalies, error_shares):
     count = len(anomalies)
     patches = np.ones((count, 2, 2, 1))
@@ -64,14 +137,14 @@ _IN_FOUR = [0.1, 0.1, 0.05, 0.05, 0.7, 0.0]
 @pytest.mark.parametrize(
     ("anomalies", "error_shares", "verdict", "suspects"),
     [
-        ([0, 0.5, 1, 0, 2, 0], _SPREAD, "clean", []),
-        ([0, 0.5, 1, 0, 2, 0], _IN_FOUR, "not sure", [4, 2, 1]),
-        ([0, 0.5, 2, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
-        ([0, 0.5, 1, 0, 3, 0], _SPREAD, "not sure", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 2, 0], _SPREAD, "nothing found", []),
+        ([0, 0.5, 1, 0, 2, 0], _IN_FOUR, "suspicious", [4, 2, 1]),
+        ([0, 0.5, 2, 0, 1, 0], _IN_FOUR, "suspicious", [4, 2, 1]),
+        ([0, 0.5, 1, 0, 3, 0], _SPREAD, "suspicious", [4, 2, 1]),
         ([0, 0.5, 1, 0, 3, 0], _IN_FOUR, "backdoored", [4]),
-        ([0, 0.5, 3, 0, 1, 0], _IN_FOUR, "not sure", [4, 2, 1]),
+        ([0, 0.5, 3, 0, 1, 0], _IN_FOUR, "suspicious", [4, 2, 1]),
         ([0, 5, 1, 0, 4, 0], _SPREAD, "backdoored", [1, 4]),
-        ([9, 0, 0], [1.0, 0.0, 0.0], "not sure", [0, 1, 2]),
+        ([9, 0, 0], [1.0, 0.0, 0.0], "suspicious", [0, 1, 2]),
     ],
 )
 def test_verdict_of_patches_and_errors(

@@ -1,19 +1,22 @@
 """Every defense with its paper's settings, behind one call."""
 
+import dataclasses
 import inspect
+import warnings
 from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
 
-from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import result
-from tfbackdoor.network import classifiers
+from tfbackdoor.defenses import sharpness_aware
+from tfbackdoor.network import door
 from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
 
@@ -37,13 +40,15 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
         padding=run.padding,
         seed=run.seed,
         precision=run.precision,
+        train_frozen=run.train_frozen,
         verbose=run.verbose,
         **settings,
     )
     return result.DefenseResult(
         {"purified": purified},
-        {"verdict": report.verdict, "warnings": report.warnings},
+        {"verdict": report.verdict},
         {"report": report},
+        report.warnings,
     )
 
 
@@ -53,6 +58,7 @@ DEFENSES = {
     "mode_connectivity": mode_connectivity.by_mode_connectivity,
     "nad": nad.by_nad,
     "anp": anp.by_anp,
+    "ft_sam": sharpness_aware.by_ft_sam,
     "purify": by_purify,
 }
 
@@ -67,6 +73,9 @@ def defend(
     seed: int = 0,
     precision: str | None = None,
     synchronised: bool = True,
+    train_frozen: bool = True,
+    preprocess=None,
+    output: str | None = None,
     verbose="auto",
     **settings,
 ) -> result.DefenseResult:
@@ -77,22 +86,29 @@ def defend(
 
     Args:
         defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
-            `"mode_connectivity"`, `"nad"`, `"anp"` or `"purify"`.
+            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"` or `"purify"`.
         classifier: built Keras classifier; it is not changed.
-        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         flip: bool, whether clean images are mirrored; digits and traffic
             signs must not be.
         padding: int >= 0, pixels of the random crop (4 in both papers).
         seed: int, of every draw.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
-        synchronised: bool, see `ClassifierTraining`.
+        synchronised, train_frozen: bool, see `ClassifierTraining`.
+        preprocess, output: see `purify`.
         verbose: Keras' verbosity.
         **settings: of the defense, see `defense_settings`, such as `epochs`.
 
     Returns:
-        The purified `.classifier`, with the steps in between and what was
-        chosen.
+        The purified `.classifier`, which takes and gives what `classifier`
+        does, with the steps in between and what was chosen. Its `.warnings`
+        say what looks odd about it, such as accuracy that was lost on the
+        clean images; they are raised as one Python warning too.
+
+    Warns:
+        DefenseWarning: where there are `.warnings`.
 
     Raises:
         ValueError: on an unknown defense, with the valid names, or where the
@@ -103,18 +119,45 @@ def defend(
         purified = defend("nad", classifier, clean, epochs=20).classifier
     """
     check_defense(defense, settings)
-    classifiers.check_classifier(classifier)
-    clean = sampling.in_memory(clean)
-    classifiers.check_images(classifier, clean.batch(256))
+    admitted = door.admit(
+        classifier,
+        clean,
+        output=output,
+        preprocess=preprocess,
+        differentiable=True,
+        copyable=True,
+    )
     run = run_settings.RunSettings(
         flip=flip,
         padding=padding,
         seed=seed,
         precision=precision,
         synchronised=synchronised,
+        train_frozen=train_frozen,
         verbose=verbose,
     )
-    return DEFENSES[defense](classifier, clean, run, **settings)
+    # Classifiers among the settings, such as a teacher, are its owner's too.
+    models = {
+        name: (model, admitted.admit_alike(model))
+        for name, model in settings.items()
+        if isinstance(model, keras.Model)
+    }
+    settings |= {name: adapted for name, (_, adapted) in models.items()}
+    outcome = DEFENSES[defense](
+        admitted.classifier, admitted.images, run, **settings
+    )
+    outcome = _with_warnings(
+        outcome, defense, admitted.classifier, admitted.images
+    )
+    given = {id(adapted): model for model, adapted in models.values()}
+    return dataclasses.replace(
+        outcome,
+        stages={
+            name: given.get(id(stage)) or admitted.restore(stage)
+            for name, stage in outcome.stages.items()
+        },
+        found={**outcome.found, "value_range": admitted.values.name},
+    )
 
 
 def defense_settings(defense: str) -> dict[str, object]:
@@ -155,3 +198,22 @@ def check_defense(defense: str, settings: Iterable[str] = ()) -> None:
             f"`settings` of {defense} must be some of {known}. "
             f"Received: {unknown}"
         )
+
+
+def _with_warnings(outcome, defense, classifier, clean):
+    """The outcome with what looks odd about it, raised as a warning too."""
+    if outcome.warnings is None:
+        odd = outcome_warnings.outcome_warnings(
+            classifier,
+            outcome.classifier,
+            clean,
+            outcome.found.get("masks", {}),
+        )
+        outcome = dataclasses.replace(outcome, warnings=odd)
+    if outcome.warnings:
+        warnings.warn(
+            f"{defense}: {' '.join(outcome.warnings)}",
+            outcome_warnings.DefenseWarning,
+            stacklevel=3,
+        )
+    return outcome

@@ -12,6 +12,7 @@ from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import door
 
 
 def evaluate(
@@ -20,18 +21,40 @@ def evaluate(
     poisoning: poisoning_module.Poisoning | None = None,
     *,
     batch_size: int = 256,
+    preprocess=None,
+    output: str | None = None,
 ) -> rates.Scores:
     """Scores a classifier on clean and, if it can, triggered images.
 
     Args:
         classifier: built Keras classifier.
-        images: unbatched data set of clean `(image, label)`, images float32
-            in [0, 1].
+        images: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         poisoning: the attack, or None where it is unknown.
         batch_size: int > 0.
+        preprocess: what is done to images in [0, 1] before the classifier, a
+            function or a name such as `"[0, 255]"`; default what
+            `find_value_range` finds. `"[0, 1]"` scores a classifier as it is,
+            however bad it may be.
+        output: name of the output that gives the class scores, where the
+            classifier has several.
+
+    Raises:
+        TypeError: where the classifier or the images are of another kind.
+        ValueError: where they will not do, or no range of pixels gives an
+            accuracy to believe.
     """
-    counter = BatchCounter(classifier, poisoning)
-    return counter.scores(images.batch(batch_size))
+    admitted = door.admit(
+        classifier,
+        images,
+        name="images",
+        output=output,
+        preprocess=preprocess,
+        several_classes=False,
+        in_memory=False,
+    )
+    counter = BatchCounter(admitted.classifier, poisoning)
+    return counter.scores(admitted.images.batch(batch_size))
 
 
 class BackdoorScores(keras.callbacks.Callback):
@@ -102,19 +125,21 @@ class BatchCounter:
         """
         if self._count_batch is None:
             self._count_batch = self._compile(batches.element_spec)
-        totals, answers = collections.Counter(), []
+        totals, answers, seen = collections.Counter(), [], []
         values = [tf.convert_to_tensor(value) for value in values]
         for images, labels, *_ in batches:
             counts, correct = self._count_batch(
                 images, tf.cast(labels, tf.int64), values
             )
             answers.append(correct.numpy())
+            seen.append(np.asarray(labels, "int64"))
             totals.update({name: int(n) for name, n in counts.items()})
             if margin and _margin(_to_scores(totals)) <= margin:
                 break
         return dataclasses.replace(
             _to_scores(totals),
             correct=np.concatenate(answers or [np.zeros(0, bool)]),
+            labels=np.concatenate(seen or [np.zeros(0, "int64")]),
         )
 
     def _compile(self, element_spec):

@@ -4,6 +4,7 @@ import dataclasses
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import evaluation
@@ -11,26 +12,35 @@ from tfbackdoor import rates
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
-from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import calibration
-from tfbackdoor.defenses import sanity
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
-from tfbackdoor.network import value_range
+from tfbackdoor.network import door
+from tfbackdoor.report import evidence
 from tfbackdoor.report import report as report_module
-from tfbackdoor.scan import SURE_ABOVE
-from tfbackdoor.scan import SURE_BELOW
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
 
 _LEAST_CLEAN = 20
 _SAMPLES = 8
-_DROP_OF_VERDICT = {"backdoored": 0.01, "not sure": 0.15, "clean": 0.01}
+_DROP_OF_VERDICT = {
+    "backdoored": 0.01,
+    "suspicious": 0.15,
+    "nothing found": 0.01,
+}
 _ANP_BATCH = 128
-_NOT_SETTINGS = ("classifier", "clean", "test", "poisoning", "oracle")
-_NOTHING_CHANGED = "The scan found no backdoor; nothing was changed."
+_NOT_SETTINGS = (
+    "classifier",
+    "clean",
+    "test",
+    "poisoning",
+    "oracle",
+    "preprocess",
+)
+_NOTHING_CHANGED = "The scan found nothing; nothing was changed."
 
 
 def purify(
@@ -41,6 +51,8 @@ def purify(
     poisoning: poisoning_module.Poisoning | None = None,
     oracle: poisoning_module.Poisoning | None = None,
     class_names: list[str] | None = None,
+    preprocess=None,
+    output: str | None = None,
     held_out: float = 0.2,
     max_accuracy_drop: float | None = None,
     always: bool = False,
@@ -59,6 +71,7 @@ def purify(
     flip: bool | None = None,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> tuple[keras.Model, report_module.Report]:
     """Takes the backdoor out of a classifier, without knowing the trigger.
@@ -69,21 +82,27 @@ def purify(
     unlearns the triggers of the suspected classes (`self_distill`).
 
     Args:
-        classifier: built Keras classifier of images in [0, 1], [0, 255] or
-            [-1, 1], logits or probabilities out; it is not changed.
-        clean: unbatched data set of clean `(image, label)` in [0, 1], a few
-            hundred; a share of it is held out to judge.
-        test: unbatched clean images that only score, or None.
+        classifier: built Keras classifier, logits or probabilities out; it is
+            not changed. Whatever range of pixels it takes, see `preprocess`.
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1], a few hundred; a share of it is held out to
+            judge.
+        test: clean images that only score, in any such form, or None.
         poisoning: the attack, to score by, or None where it is unknown. It
             has no say in any choice.
         oracle: the attack, to choose the threshold by; the report says so.
         class_names: a name a class, for the report.
+        preprocess: what is done to images in [0, 1] before the classifier, a
+            function or a name such as `"[0, 255]"`; default what
+            `find_value_range` finds.
+        output: name of the output that gives the class scores, where the
+            classifier has several.
         held_out: float in (0, 1), share of the clean images that judges.
         max_accuracy_drop: float in [0, 1], what pruning may cost on the
             held-out images, with 95 % confidence; default 0.15 where the
-            scan is not sure, else 0.01.
-        always: bool, whether a classifier that the scan finds clean is
-            purified too.
+            scan says suspicious, else 0.01.
+        always: bool, whether a classifier in which the scan finds nothing
+            is purified too.
         scan_steps: int > 0, batches of the scan.
         epsilon: float, ANP's perturbation; default by `choose_epsilon`.
         alpha: float in [0, 1], weight of ANP's clean loss.
@@ -106,6 +125,8 @@ def purify(
             classifier tolerates it: digits and traffic signs must not be.
         seed: int, of every random choice.
         precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
+        train_frozen: bool, whether recovery trains layers that are not
+            `trainable` as all others, see `ClassifierTraining`.
         verbose: Keras' verbosity; 0 announces no steps either.
 
     Returns:
@@ -122,15 +143,23 @@ def purify(
         if name not in _NOT_SETTINGS
     }
     start = time.monotonic()
-    classifiers.check_classifier(classifier)
-    clean = _checked(classifier, clean)
+    admitted = door.admit(
+        classifier,
+        clean,
+        output=output,
+        preprocess=preprocess,
+        above_chance=True,
+        differentiable=True,
+        copyable=True,
+    )
+    original, clean = admitted.classifier, admitted.images
+    _check_count(clean)
     if test is not None:
-        classifiers.check_images(classifier, test.batch(256), name="test")
-    values = value_range.find_value_range(classifier, clean)
-    original = values.adapt(classifier)
+        test = admitted.more(test)
     run = run_settings.RunSettings(
         seed=seed,
         precision=precision or devices.default_precision(),
+        train_frozen=train_frozen,
         verbose=verbose,
     )
     optimise, judge = run.hold_out(clean, held_out)
@@ -150,14 +179,20 @@ def purify(
         verbose=verbose,
     )
     wanted = always or oracle is not None or threshold is not None
-    if found.verdict == "clean" and not wanted:
+    if found.verdict == "nothing found" and not wanted:
         masks, skipped, pruned, recovery = {}, {}, None, None
         purified = copying.copy_classifier(original)
     else:
         run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
         masks, skipped = anp.learn_masks(
             original,
-            run.batches(optimise, _ANP_BATCH, replacement=True),
+            run.batches(
+                optimise,
+                batch_size.batch_size_for(
+                    original, most=_ANP_BATCH, training=True
+                ),
+                replacement=True,
+            ),
             run,
             epsilon=found.epsilon,
             alpha=alpha,
@@ -202,12 +237,20 @@ def purify(
     rows = {"before": original, "purified": purified}
     if pruned is not None and pruned.count:
         rows = {"before": original, "pruned": pruned.classifier, **rows}
+    run.announce("Scoring the classifier before and after")
     scores = _scores(rows, judge, poisoning)
     test_scores = {} if test is None else _scores(rows, test, poisoning)
-    images, labels = next(iter(judge.batch(_SAMPLES)))
+    first_and_last = {"before": original, "purified": purified}
+    samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
     report = report_module.Report(
         verdict=_verdict(found, masks, pruned, recovery, test_scores or scores),
-        warnings=sanity.warnings(original, purified, clean, masks)
+        warnings=outcome_warnings.outcome_warnings(
+            original,
+            purified,
+            clean,
+            masks,
+            {"held-out": scores, "test": test_scores},
+        )
         + _of_recovery(recovery),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
@@ -222,15 +265,21 @@ def purify(
         pruned=pruned.neurons if pruned else {},
         unlearned=found.suspects if recovery else [],
         skipped=skipped,
-        samples=images.numpy(),
-        sample_labels=labels.numpy().tolist(),
-        predictions={
-            name: classifiers.predicted_classes(rows[name], images).tolist()
-            for name in ("before", "purified")
-        },
+        clean_images=np.bincount(
+            sampling.labels_of(clean), minlength=len(found.anomalies)
+        ),
+        samples=samples,
+        sample_labels=labels,
+        predictions=evidence.predict(first_and_last, samples),
         class_names=class_names,
-        attention=_attention(original, purified, images),
-        target_scores=_target_scores(found),
+        attention=evidence.attention_of_first(first_and_last, samples),
+        scan=found,
+        found_triggers=evidence.find_triggers(
+            first_and_last,
+            found.triggers.of(found.suspects),
+            samples,
+            labels,
+        ),
         settings={
             **settings,
             "flip": flip,
@@ -238,27 +287,25 @@ def purify(
             "precision": run.precision,
             "epsilon": found.epsilon,
             "recovery_rate": recovery.learning_rate if recovery else None,
-            "value_range": values.name,
+            "value_range": admitted.values.name,
         },
         versions=report_module.versions(),
+        steps=_steps(start, run.begun, time.monotonic()),
         seed=seed,
         seconds=time.monotonic() - start,
         peak_memory=report_module.peak_memory(),
     )
-    return values.restore(purified), report
+    return admitted.restore(purified), report
 
 
-def _checked(classifier, clean):
-    """The clean images in memory, if they will do."""
-    clean = sampling.in_memory(clean)
-    classifiers.check_images(classifier, clean.batch(256))
+def _check_count(clean):
+    """Raises ValueError where there are too few clean images."""
     count = sampling.cardinality(clean)
     if count < _LEAST_CLEAN:
         raise ValueError(
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
         )
-    return clean
 
 
 def _check_above_chance(pruned, threshold):
@@ -306,26 +353,10 @@ def _of_recovery(recovery):
     ]
 
 
-def _target_scores(found):
-    return {
-        "verdict": str(found),
-        "scores": found.anomalies.tolist(),
-        "error_shares": found.error_shares.tolist(),
-        "suspected": found.suspected,
-        "note": "The score is the anomaly of the smallest trigger found for "
-        f"the class; above {SURE_ABOVE} it speaks for a backdoor, below "
-        f"{SURE_BELOW} against one. Under adversarial neuron perturbation the "
-        "errors of a backdoored classifier gather in the target class.",
-    }
-
-
-def _attention(original, purified, images):
-    """Attention maps of the first image, none where there are no taps."""
-    try:
-        taps = attention.find_taps(original)
-    except ValueError:
-        return {}
-    return {
-        name: attention.attention_maps(row, images, taps)
-        for name, row in {"before": original, "purified": purified}.items()
-    }
+def _steps(start, begun, end):
+    """Each step with its seconds, from when each began."""
+    names, begins = zip(("Looking at classifier and images", start), *begun)
+    ends = (*begins[1:], end)
+    return [
+        (name, until - since) for name, since, until in zip(names, begins, ends)
+    ]

@@ -11,6 +11,8 @@ SHOWN_RATES = {
     "attack success": "attack_success",
     "robust accuracy": "robust_accuracy",
 }
+# What a loss of accuracy, or of a class's recall, must exceed to be warned of.
+MUCH_LOST = 0.1
 _Z_95 = 1.959963984540054
 
 
@@ -82,6 +84,7 @@ class Scores:
             alone.
         correct: bool array `(images,)`, which clean images were answered
             right, to compare classifiers image by image.
+        labels: int array `(images,)`, the true classes of these images.
     """
 
     clean_accuracy: Rate
@@ -92,6 +95,23 @@ class Scores:
     correct: np.ndarray | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
+    labels: np.ndarray | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+
+    @property
+    def recalls(self) -> dict[int, Rate]:
+        """From class to the share of its images that were answered right.
+
+        Classes without images are left out; `{}` where labels are unknown.
+        """
+        if self.labels is None:
+            return {}
+        return {
+            int(label): Rate(int(right.sum()), len(right))
+            for label in np.unique(self.labels)
+            for right in [self.correct[self.labels == label]]
+        }
 
     @property
     def rates(self) -> dict[str, Rate | None]:
@@ -99,7 +119,7 @@ class Scores:
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "correct"
+            if field.name not in ("correct", "labels")
         }
 
     def to_json(self) -> dict:
@@ -112,8 +132,13 @@ class Scores:
 
 def pool(parts: Sequence[Scores]) -> Scores:
     """The clean accuracy over the images of all parts, in their order."""
-    correct = np.concatenate([part.correct for part in parts])
-    return Scores(Rate(int(correct.sum()), len(correct)), correct=correct)
+    correct, labels = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("correct", "labels")
+    )
+    return Scores(
+        Rate(int(correct.sum()), len(correct)), correct=correct, labels=labels
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +170,10 @@ class AccuracyLoss:
         )
         return lost - won - spread, lost - won + spread
 
+    def exceeds(self, share: float) -> bool:
+        """Whether more than `share` was lost, and some of it surely."""
+        return self.value > share and self.interval[0] > 0.0
+
     def __str__(self):
         low, high = self.interval
         return (
@@ -154,11 +183,16 @@ class AccuracyLoss:
 
 def accuracy_loss(before: Scores, after: Scores) -> AccuracyLoss:
     """The loss from `before` to `after`, both of the same images in order."""
-    return AccuracyLoss(
-        lost=int((before.correct & ~after.correct).sum()),
-        won=int((after.correct & ~before.correct).sum()),
-        total=len(before.correct),
-    )
+    return _loss(before.correct, after.correct)
+
+
+def class_losses(before: Scores, after: Scores) -> dict[int, AccuracyLoss]:
+    """`accuracy_loss` over the images of each class, `{}` without labels."""
+    return {
+        label: _loss(before.correct[own], after.correct[own])
+        for label in before.recalls
+        for own in [before.labels == label]
+    }
 
 
 def defense_effectiveness(before: Scores, after: Scores) -> float:
@@ -195,3 +229,12 @@ def scores_table(scores: dict[str, Scores]) -> str:
     rule = "-" * len(lines[0])
     note = "Rates over test images, with 95 % Wilson intervals."
     return "\n".join([lines[0], rule, *lines[1:], rule, note])
+
+
+def _loss(before, after):
+    """What is lost from one to the other of two bool arrays `(images,)`."""
+    return AccuracyLoss(
+        lost=int((before & ~after).sum()),
+        won=int((after & ~before).sum()),
+        total=len(before),
+    )

@@ -89,15 +89,25 @@ def _npz_seed(folder):
 
 
 def _folder_seed(folder):
-    import tensorflow as tf
+    from PIL import Image
+    from PIL import ImageCms
+    from PIL import PngImagePlugin
 
+    # All that their headers may hold beside the size.
+    exif = Image.Exif()
+    exif[0x010E], exif[0x011A], exif[0x0128] = "a", 72.0, 2
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "a")
+    text.add_text("Comment", "b" * 100, zip=True)
+    text.add_itxt("Author", "c", "en", "Author", zip=True)
+    beside = {"exif": exif, "icc_profile": profile.tobytes(), "dpi": (72, 72)}
     for name in ("a", "b"):
         place = folder / "folder" / "train" / name
         place.mkdir(parents=True)
-        png = tf.io.encode_png(_pixels()[0]).numpy()
-        (place / "1.png").write_bytes(png)
-        jpeg = tf.io.encode_jpeg(_pixels()[1]).numpy()
-        (place / "2.jpg").write_bytes(jpeg)
+        png, jpeg = (Image.fromarray(pixels) for pixels in _pixels()[:2])
+        png.save(place / "1.png", pnginfo=text, **beside)
+        jpeg.save(place / "2.jpg", progressive=name == "b", **beside)
 
 
 def _trigger_seed(folder):

@@ -13,8 +13,15 @@ FLAGS = flags.FLAGS
 
 
 def write(classifier, folder, images) -> None:
-    """Exports to a folder, read back and compared on a batch of images."""
+    """Exports to a folder, read back and compared on a batch of images.
+
+    A format that fails is a warning: `classifier.keras` is written all the
+    same, and the run is not lost.
+    """
     import tfbackdoor
 
     formats = {} if FLAGS.export is None else {"formats": FLAGS.export}
-    tfbackdoor.export_classifier(classifier, folder, images, **formats)
+    try:
+        tfbackdoor.export_classifier(classifier, folder, images, **formats)
+    except ValueError as error:
+        print(f"Warning: {error}")

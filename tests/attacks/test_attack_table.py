@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tfbackdoor
+from tfbackdoor.attacks import low_frequency
 from tfbackdoor.attacks import triggers
 
 TARGET = 8
@@ -35,10 +36,16 @@ def _build(image_shape, classes):
     return keras.Model(inputs, keras.layers.Dense(classes)(x))
 
 
-def _train(attack, images, **settings):
+def _build_residual(image_shape, classes):
+    return tfbackdoor.models.wide_resnet(
+        image_shape, classes, depth=10, width=1
+    )
+
+
+def _train(attack, images, build=_build, **settings):
     return tfbackdoor.train_attacked(
         attack,
-        _build,
+        build,
         images,
         **{
             "target": TARGET,
@@ -123,6 +130,35 @@ def test_an_attack_is_learnt_and_kept(name, train, test, clean, tmp_path):
         )
 
 
+# Digits are few and of 16 levels of grey; what is nearly lost there is more.
+_ON_DIGITS = {
+    "wanet": {},
+    "bpp": {"trigger": lambda image_shape: tfbackdoor.attacks.Dithering(2)},
+    "lf": {
+        "train": functools.partial(low_frequency.train_low_frequency, bound=0.2)
+    },
+    "adaptive_blend": {"rate": 0.03},
+}
+
+
+@pytest.mark.parametrize("name", _ON_DIGITS)
+def test_a_later_attack_succeeds(name, train, test, clean, tmp_path):
+    attack = dataclasses.replace(tfbackdoor.ATTACKS[name], **_ON_DIGITS[name])
+    classifier, poisoning = _train(
+        attack, train, _build_residual, epochs=10, clean_classifier=clean
+    )
+    scores = tfbackdoor.evaluate(classifier, test, poisoning)
+    before = tfbackdoor.evaluate(clean, test)
+    assert scores.attack_success.value > 0.9
+    assert scores.clean_accuracy.value > before.clean_accuracy.value - 0.03
+    _check_saved(poisoning, test, tmp_path)
+    labels = _labels(train)
+    _check_poisoned(poisoning, labels, lambda x: (x != TARGET).sum())
+    covers = round(attack.cover_ratio * len(poisoning.indices))
+    assert len(poisoning.covers) == covers
+    assert not set(poisoning.covers) & set(poisoning.indices)
+
+
 def test_a_recipe_with_another_trigger_is_an_attack(train, test):
     # The paper's amplitude of 20/255 is nearly lost on 16 levels of grey.
     attack = dataclasses.replace(
@@ -195,6 +231,10 @@ def test_the_recipes_are_those_of_the_papers():
         "refool": ("all_to_one", 0.1),
         "input_aware": ("all_to_one", 0.1),
         "input_aware_all": ("all_to_all", 0.1),
+        "wanet": ("all_to_one", 0.1),
+        "bpp": ("all_to_one", 0.1),
+        "lf": ("all_to_one", 0.1),
+        "adaptive_blend": ("all_to_one", 0.003),
         "badnets_all_to_all": ("all_to_all", 0.1),
         "blend_all_to_all": ("all_to_all", 0.1),
         "sig_all_to_all": ("all_to_all", 0.1),

@@ -209,6 +209,17 @@ def test_it_trains_in_bfloat16():
     assert np.mean(changed) > 0.9
 
 
+def test_generators_train_in_bfloat16_under_xla():
+    # XLA refuses gradients of two precisions, which a bilinear resize gave.
+    masks = tfbackdoor.attacks.MaskTraining(
+        generators.mask_generator(_SHAPE), precision="mixed_bfloat16"
+    )
+    masks.compile(jit_compile=True)
+    images, labels = specimens.batch(8)
+    losses = masks.fit(images, labels, batch_size=8, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+
+
 @pytest.mark.parametrize("shape", [(32, 32, 3), (12, 12, 1), (7, 5, 3)])
 def test_generators_draw_in_the_unit_interval_for_any_size(shape):
     images = np.random.default_rng(0).random((2, *shape)).astype("float32")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfbackdoor
+from tfbackdoor import attacks
 from tfbackdoor.attacks import triggers
 
 SHAPE = (8, 8, 1)
@@ -67,6 +68,119 @@ def test_only_the_recorded_images_are_poisoned(mode, relabel):
     assert (new_images[chosen][:, 4:7, 4:7] == 1.0).all()
 
 
+class _Grey:
+    """0.5 in tests, 0.6 in training, 0.7 on covers."""
+
+    def __call__(self, images):
+        return images * 0.0 + 0.5
+
+    def in_training(self, images):
+        return images * 0.0 + 0.6
+
+    def cover(self, images):
+        return images * 0.0 + 0.7
+
+
+@pytest.mark.parametrize("mode", ["all_to_one", "all_to_all", "clean_label"])
+def test_covers_are_stamped_and_keep_their_labels(mode):
+    images, labels, dataset = _images(600)
+    poisoned, record = tfbackdoor.attacks.poison(
+        dataset,
+        _poisoning(
+            trigger=_Grey(), mode=mode, target=2, rate=0.1, cover_ratio=2.0
+        ),
+    )
+    assert len(poisoned) == 600
+    new_images, new_labels = _arrays(poisoned)
+    indices, covers = record.indices, record.covers
+    assert len(set(covers) - set(indices)) == 2 * len(indices)
+    assert set(labels[covers]) == set(range(4))
+    assert (new_images[indices] == np.float32(0.6)).all()
+    assert (new_images[covers] == np.float32(0.7)).all()
+    np.testing.assert_array_equal(new_labels[covers], labels[covers])
+    np.testing.assert_array_equal(
+        new_labels[indices], record.attacked_labels(labels[indices])
+    )
+    rest = np.setdiff1d(np.arange(600), [*indices, *covers])
+    np.testing.assert_array_equal(new_images[rest], images[rest])
+    np.testing.assert_array_equal(new_labels[rest], labels[rest])
+
+
+def test_covers_change_nothing_about_what_is_poisoned():
+    _, _, dataset = _images()
+    records = [
+        tfbackdoor.attacks.poison(
+            dataset, _poisoning(trigger=_Grey(), cover_ratio=ratio, seed=seed)
+        )[1]
+        for ratio, seed in ((0.0, 1), (1.0, 1), (1.0, 1), (1.0, 2))
+    ]
+    np.testing.assert_array_equal(records[0].indices, records[1].indices)
+    np.testing.assert_array_equal(records[1].covers, records[2].covers)
+    assert not len(records[0].covers)
+    assert set(records[1].covers) != set(records[3].covers)
+
+
+def test_covers_need_images_and_a_trigger_that_makes_them():
+    _, _, dataset = _images(8)
+    with pytest.raises(
+        ValueError, match="`trigger` must have a method `cover`"
+    ):
+        tfbackdoor.attacks.poison(dataset, _poisoning(cover_ratio=1.0))
+    with pytest.raises(ValueError, match="`cover_ratio` must leave"):
+        tfbackdoor.attacks.poison(
+            dataset,
+            _poisoning(trigger=_Grey(), rate=0.5, cover_ratio=2.0),
+        )
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3)])
+@pytest.mark.parametrize(
+    ("make", "file"),
+    [
+        (attacks.make_warp, "warp.npz"),
+        (lambda _: attacks.Dithering(5), "dithering.npz"),
+        (
+            lambda shape: attacks.MaskedBlend(np.full(shape, 0.9), rows=3),
+            "masked_blend.npz",
+        ),
+    ],
+)
+def test_triggers_with_covers_stamp_equally_after_loading(
+    make, file, shape, tmp_path
+):
+    images = np.random.default_rng(1).random((6, *shape)).astype("float32")
+    dataset = tfbackdoor.from_arrays(images, [0, 1, 2, 0, 1, 2])
+    _, record = attacks.poison(
+        dataset,
+        _poisoning(trigger=make(shape), target=1, rate=0.5, cover_ratio=1.5),
+    )
+    record.save(tmp_path)
+    assert (tmp_path / file).is_file()
+    loaded = tfbackdoor.Poisoning.load(tmp_path)
+    assert (loaded.cover_ratio, len(loaded.covers)) == (1.5, 3)
+    np.testing.assert_array_equal(loaded.covers, record.covers)
+    np.testing.assert_array_equal(loaded.indices, record.indices)
+    for method in ("__call__", "cover"):
+        stamped = getattr(record.trigger, method)(images)
+        assert stamped.shape == images.shape
+        assert np.abs(stamped - images).max() > 0.01
+        assert 0.0 <= np.min(stamped) <= np.max(stamped) <= 1.0
+        np.testing.assert_array_equal(
+            getattr(loaded.trigger, method)(images), stamped
+        )
+
+
+def test_records_without_covers_are_read(tmp_path):
+    _poisoning(indices=np.array([3, 5])).save(tmp_path)
+    settings = json.loads((tmp_path / "poisoning.json").read_text())
+    del settings["cover_ratio"], settings["covers"]
+    (tmp_path / "poisoning.json").write_text(json.dumps(settings))
+    np.savez(tmp_path / "poisoned_indices.npz", indices=np.array([3, 5]))
+    loaded = tfbackdoor.Poisoning.load(tmp_path)
+    assert (loaded.cover_ratio, len(loaded.covers)) == (0.0, 0)
+    np.testing.assert_array_equal(loaded.indices, [3, 5])
+
+
 def test_the_same_seed_poisons_the_same_images():
     _, _, dataset = _images()
     first, second, other = (
@@ -109,7 +223,8 @@ def test_any_callable_is_a_trigger_but_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"mode": "some"}, {"target": 4}, {"rate": 0.0}]
+    "changes",
+    [{"mode": "some"}, {"target": 4}, {"rate": 0.0}, {"cover_ratio": -1.0}],
 )
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match=f"`{next(iter(changes))}`"):

@@ -1,4 +1,4 @@
-"""What a piece of a benchmark hands to attacks."""
+"""What a trial of a benchmark hands to attacks."""
 
 import json
 import random
@@ -11,8 +11,8 @@ import pytest
 import tfbackdoor
 from tfbackdoor.benchmark import trials
 
-_BADNETS = trials.Piece("badnets", 0)
-_ANP = trials.Piece("badnets", 0, "anp", 0.1)
+_BADNETS = trials.Trial("badnets", 0)
+_ANP = trials.Trial("badnets", 0, "anp", 0.1)
 _draws = {}
 
 
@@ -83,21 +83,21 @@ def _benchmark(defend, train=_train, **settings):
     )
 
 
-def _first_weight(root, piece):
-    path = piece.folder(root) / "classifier.keras"
+def _first_weight(root, trial):
+    path = trial.folder(root) / "classifier.keras"
     return tfbackdoor.load_classifier(path).get_weights()[0].flat[0]
 
 
 def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
     benchmark = _benchmark(tfbackdoor.defend, clean_from=tmp_path)
     plan = [
-        trials.Piece("none", 0),
-        trials.Piece("trojan", 0),
-        trials.Piece("trojan", 1),
+        trials.Trial("none", 0),
+        trials.Trial("trojan", 0),
+        trials.Trial("trojan", 1),
     ]
     _run(benchmark, tmp_path, plan)
     np.testing.assert_allclose(
-        [_first_weight(tmp_path, piece) for piece in plan], [1.0, 2.0, 1.0]
+        [_first_weight(tmp_path, trial) for trial in plan], [1.0, 2.0, 1.0]
     )
     # Loading it draws nothing from what the attack draws from.
     assert _draws["none", 0] == _draws["trojan", 0] != _draws["trojan", 1]
@@ -177,7 +177,7 @@ def test_an_attack_begun_without_a_clean_classifier_begins_anew_with_it(
     tmp_path,
 ):
     _kill(1, tmp_path, [_BADNETS], clean_from=tmp_path)
-    none = trials.Piece("none", 0)
+    none = trials.Trial("none", 0)
     _run(_benchmark(tfbackdoor.defend), tmp_path, [none])
     begun = _go_on(tmp_path, [_BADNETS], clean_from=tmp_path)
     assert begun == [0, 1, 2]

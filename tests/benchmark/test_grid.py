@@ -1,9 +1,8 @@
-"""The grid: resumed, shared, with failing and corrupt pieces."""
+"""The grid: resumed, shared, with failing and corrupt trials."""
 
 import csv
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import time
@@ -48,7 +47,7 @@ def test_a_plan_attacks_once_and_defends_with_every_share():
     plan = tfbackdoor.benchmark.plan_grid(
         ["badnets"], ["anp", "nad"], seeds=[0, 1], shares=[0.01, 0.05]
     )
-    assert [str(piece) for piece in plan[:5]] == [
+    assert [str(trial) for trial in plan[:5]] == [
         "badnets, seed 0",
         "badnets, seed 0, anp on 1 % clean images",
         "badnets, seed 0, nad on 1 % clean images",
@@ -98,17 +97,23 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, work):
     said = []
     assert work.run(root, say=said.append) == {}
     assert work.counts() == [1] * len(_PLAN)
-    assert said[0].startswith(f"4 of {len(_PLAN)} pieces are finished")
+    assert said[0].startswith(f"4 of {len(_PLAN)} trials are finished")
     assert not begun.parent.exists()
 
 
-def test_two_processes_share_the_work(tmp_path, work):
-    processes = [_start(tmp_path, 0.1) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+def test_two_processes_share_the_work(tmp_path):
+    other = _start(tmp_path, 0.3)
+    begun = tmp_path / "calls" / "0"
+    while not begun.exists() and other.poll() is None:
+        time.sleep(0.02)
+    work, said = stand_ins.Work(tmp_path / "calls", 0.3), []
+    assert work.run(tmp_path / "grid", say=said.append) == {}
+    out, error = other.communicate(timeout=120)
+    assert other.returncode == 0, error
     assert work.counts() == [1] * len(_PLAN)
-    lines = [len(re.findall(r"^\[", out, re.M)) for out, _ in outputs]
-    assert sum(lines) == len(_PLAN)
+    lines = [line for line in [*said, *out.splitlines()] if line[0] == "["]
+    assert len(lines) == len(_PLAN)
+    assert len(said) > 1
     assert all(
         not cell["missing"] for cell in _cells(tmp_path / "grid").values()
     )
@@ -120,7 +125,7 @@ def test_a_corrupt_attack_is_named_and_nothing_is_built_on_it(tmp_path, work):
     folder = _BADNETS.folder(root)
     (folder / "made.txt").write_text("cut sho")
     finished = _PLAN[1].folder(root)
-    (finished / "piece.json").rename(tmp_path / "aside")
+    (finished / "trial.json").rename(tmp_path / "aside")
     missing = _PLAN[2].folder(root)
     for path in missing.iterdir():
         path.unlink()
@@ -148,7 +153,7 @@ def test_a_failing_cell_is_noted_and_the_rest_goes_on(tmp_path, work):
     # What defends against the attack that failed cannot be done either.
     assert list(unfinished) == [_PLAN[1], *_PLAN[3:6]]
     assert {record.error for record in unfinished.values()} == {
-        "`piece` must work."
+        "`trial` must work."
     }
     assert sum(work.counts()) == len(_PLAN) - 4
     assert "failed: seed 0" in (root / "results.md").read_text()
@@ -180,9 +185,9 @@ def test_the_table_holds_mean_and_deviation_over_seeds(tmp_path, work):
         rows = {(r["attack"], r["defense"]): r for r in csv.DictReader(file)}
     for (attack, defense, share), cell in cells.items():
         of_cell = [
-            piece
-            for piece in _PLAN
-            if (piece.attack, piece.defense) == (attack, defense)
+            trial
+            for trial in _PLAN
+            if (trial.attack, trial.defense) == (attack, defense)
         ]
         assert share == (defense and 0.05)
         for rate, field in (
@@ -190,7 +195,7 @@ def test_the_table_holds_mean_and_deviation_over_seeds(tmp_path, work):
             ("attack_success", "attack_success"),
         ):
             values = [
-                stand_ins.scores_of(piece)[field]["value"] for piece in of_cell
+                stand_ins.scores_of(trial)[field]["value"] for trial in of_cell
             ]
             expected = np.mean(values), np.std(values, ddof=1)
             assert cell[rate]["mean"] == pytest.approx(expected[0])
@@ -204,27 +209,27 @@ def test_the_table_holds_mean_and_deviation_over_seeds(tmp_path, work):
             )
     content = json.loads((root / "results.json").read_text())
     assert content["settings"] == stand_ins.SETTINGS
-    assert content["versions"]["keras"] and len(content["pieces"]) == 12
+    assert content["versions"]["keras"] and len(content["trials"]) == 12
 
 
 def test_the_mean_over_attacks_takes_complete_rows_only():
-    record = trials.Record
+    record = trials.TrialRecord
     records = {}
     for attack, success in (("none", 0.1), ("a", 0.9), ("b", 0.8), ("c", 0.1)):
         for defense in (None, "nad"):
             share = 0.05 if defense else None
-            piece = trials.Piece(attack, 0, defense, share)
+            trial = trials.Trial(attack, 0, defense, share)
             value = {"clean_accuracy": {"value": 0.5}}
             value["attack_success"] = {"value": success / (1 + bool(defense))}
-            records[piece] = record("finished", content={"scores": value})
-    records[piece] = record("missing")
+            records[trial] = record("finished", content={"scores": value})
+    records[trial] = record("missing")
     lines = results._share_table(cells_module.make_cells(records))
     # (90 + 80) / 2 and half of it: c is incomplete and none is no attack.
     assert lines[-1] == "| mean of 2 attacks | 50.0 / 85.0 | 50.0 / 42.5 |"
     assert "| c | 50.0 / 10.0 | to be done |" in lines
 
 
-def test_time_left_is_the_mean_of_finished_pieces_of_the_kind(tmp_path):
+def test_time_left_is_the_mean_of_finished_trials_of_the_kind(tmp_path):
     root = tmp_path / "grid"
     work = stand_ins.Work(tmp_path / "calls")
     said = []
@@ -235,5 +240,5 @@ def test_time_left_is_the_mean_of_finished_pieces_of_the_kind(tmp_path):
     # Blend is an attack like BadNets; ANP's own mean; all defenses' for FT.
     assert progress.estimate(_BLEND, seconds) == 10.0
     assert progress.estimate(_PLAN[4], seconds) == 4.0
-    other = trials.Piece("blend", 0, "fine_tuning", 0.05)
+    other = trials.Trial("blend", 0, "fine_tuning", 0.05)
     assert progress.estimate(other, seconds) == 6.0

@@ -220,6 +220,44 @@ def test_loss_is_the_trade_off_of_both():
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def _logs(anp, **settings):
+    """The losses of a first step, after `settings` are set."""
+    for name, value in settings.items():
+        setattr(anp, name, value)
+    anp.reset_metrics()
+    anp.optimizer.iterations.assign(0)
+    logs = anp.train_on_batch(*specimens.batch(), return_dict=True)
+    return {name: float(value) for name, value in logs.items()}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"epsilon": 0.1, "alpha": 0.7}, {"steps": 2, "seed": 3}]
+)
+def test_settings_are_followed_after_a_compiled_step(settings):
+    anp, fresh = (
+        tfbackdoor.AdversarialNeuronPruning(
+            specimens.build("without_normalisation"), **given
+        )
+        for given in ({}, settings)
+    )
+    for model in (anp, fresh):
+        model.compile(tfbackdoor.training.CoupledSGD(0.0))
+    before = _logs(anp)
+    expected = _logs(fresh)
+    assert _logs(anp, **settings) == pytest.approx(expected, rel=1e-5)
+    assert abs(before["loss"] - expected["loss"]) > 1e-3 * expected["loss"]
+
+
+def test_settings_out_of_range_are_refused_later_too():
+    anp = tfbackdoor.AdversarialNeuronPruning(
+        specimens.build("without_normalisation")
+    )
+    for name, value in (("epsilon", -1.0), ("alpha", 2.0), ("steps", 0)):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            setattr(anp, name, value)
+    assert (anp.epsilon, anp.alpha, anp.steps) == (0.4, 0.2, 1)
+
+
 def test_two_replicas_learn_the_masks_of_one(two_replicas):
     masks = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):

@@ -5,6 +5,8 @@ import specimens
 
 import tfbackdoor
 from tfbackdoor.defenses import attention
+from tfbackdoor.network import feature_shapes
+from tfbackdoor.network import structure
 
 
 def test_attention_map_sums_powers_over_channels():
@@ -101,3 +103,122 @@ def test_constant_attention_is_refused():
     attention.check_not_constant("tap", np.random.rand(2, 3, 3, 1))
     with pytest.raises(ValueError, match="`taps`.*'tap'.*constant"):
         attention.check_not_constant("tap", np.ones((2, 3, 3, 1)))
+
+
+def _transformer(patches=4, class_token=False):
+    """Patches of a 16x16 image, attention between them, and a sum."""
+    size = 16 // patches
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(24, size, size, name="patches")(inputs)
+    x = keras.layers.Reshape((patches**2, 24), name="tokens")(x)
+    if class_token:
+        x = keras.layers.ZeroPadding1D((1, 0), name="class_token")(x)
+    y = keras.layers.LayerNormalization(name="norm")(x)
+    y = keras.layers.MultiHeadAttention(4, 6, name="mha")(y, y)
+    x = keras.layers.Add(name="sum")([x, y])
+    y = keras.layers.Dense(24, activation="gelu", name="mlp")(x)
+    x = keras.layers.GlobalAveragePooling1D()(x + y)
+    return keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
+
+
+def test_attention_over_tokens_sums_powers_over_their_channels():
+    tokens = np.array([[[1.0, -2.0], [3.0, 0.0], [0.0, 0.0]]], "float32")
+    np.testing.assert_allclose(
+        tfbackdoor.attention_map(tokens), [[5.0, 9.0, 0.0]]
+    )
+    norm = np.sqrt(25.0 + 81.0)
+    np.testing.assert_allclose(
+        attention.normalised_attention(tokens),
+        [[5.0 / norm, 9.0 / norm, 0.0]],
+        rtol=1e-5,
+    )
+
+
+def test_taps_of_a_transformer_are_its_tokens_not_its_heads():
+    classifier = _transformer()
+    shapes = feature_shapes.feature_shapes(classifier)
+    assert shapes == {
+        "patches": (4, 4, 24),
+        "tokens": (16, 24),
+        "norm": (16, 24),
+        "mha/attention_output": (16, 24),
+        "sum": (16, 24),
+        "mlp": (16, 24),
+    }
+    assert tfbackdoor.find_taps(classifier) == ["sum"]
+    assert attention.last_feature_maps(classifier) == ["mlp"]
+    with pytest.raises(ValueError, match="`taps` must be.*'mha/query'"):
+        attention.check_taps(classifier, ["mha/query"])
+
+
+def test_heads_of_an_attention_of_layers_are_no_map():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(24, 4, 4, name="patches")(inputs)
+    x = keras.layers.Reshape((16, 24), name="tokens")(x)
+    y = keras.layers.Reshape((16, 4, 6), name="heads")(x)
+    y = keras.layers.Permute((2, 1, 3), name="permuted")(y)
+    y = keras.layers.Activation("relu", name="activation")(y)
+    y = keras.layers.Permute((2, 1, 3), name="back")(y)
+    x = keras.layers.Reshape((16, 24), name="out")(y)
+    x = keras.layers.Reshape((4, 4, 24), name="map")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    assert feature_shapes.feature_shapes(model) == {
+        "patches": (4, 4, 24),
+        "tokens": (16, 24),
+        "out": (16, 24),
+        "map": (4, 4, 24),
+    }
+
+
+def test_a_class_token_is_a_position_and_not_drawn():
+    classifier = _transformer(class_token=True)
+    taps = tfbackdoor.find_taps(classifier)
+    # 17 tokens with the class token, before 16 patches.
+    assert taps == ["sum", "tokens"]
+    images = np.random.default_rng(0).random((2, 16, 16, 3)).astype("float32")
+    recorder = structure.OutputRecorder.of_names(classifier, taps)
+    with recorder.recording() as outputs:
+        classifier(images, training=False)
+    maps = attention.attention_maps(classifier, images, taps)
+    for tap, drawn in (("sum", slice(1, None)), ("tokens", slice(None))):
+        expected = (outputs[tap].numpy()[0] ** 2).sum(-1)[drawn]
+        np.testing.assert_allclose(maps[tap], expected.reshape(4, 4), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "aspect", "shape"),
+    [
+        (16, 1.0, (4, 4)),
+        (17, 1.0, (4, 4)),
+        (18, 0.5, (3, 6)),
+        (19, 0.5, (3, 6)),
+        (7, 1.0, (1, 7)),
+    ],
+)
+def test_tokens_are_laid_out_as_they_were_cut(tokens, aspect, shape):
+    assert attention._in_rows(np.arange(tokens), aspect).shape == shape
+
+
+def test_attention_over_other_numbers_of_tokens_is_refused():
+    with pytest.raises(
+        ValueError,
+        match=r"number of tokens.*\(64, 24\) for \(16, 24\) at 'sum'",
+    ):
+        tfbackdoor.NeuralAttentionDistillation(
+            _transformer(), _transformer(patches=8), taps=["sum"]
+        )
+
+
+def test_a_transformer_learns_the_attention_of_its_teacher():
+    student, teacher = _transformer(), _transformer()
+    nad = tfbackdoor.NeuralAttentionDistillation(
+        student, teacher, betas=[1000.0]
+    )
+    nad.compile(tfbackdoor.training.CoupledSGD(0.01))
+    rng = np.random.default_rng(0)
+    images = rng.random((16, 16, 16, 3)).astype("float32")
+    history = nad.fit(
+        images, rng.integers(0, 4, 16), batch_size=8, epochs=4, verbose=0
+    ).history
+    assert history["attention_loss"][-1] < 0.5 * history["attention_loss"][0]

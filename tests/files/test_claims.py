@@ -16,15 +16,16 @@ def test_a_claim_excludes_others_until_it_ends(tmp_path):
 
 def test_a_killed_process_holds_no_claim(tmp_path):
     path = tmp_path / "claim"
+    # Alone, since importing the whole package takes seconds.
     code = (
-        "import sys, time\n"
-        "from tfbackdoor import claims\n"
-        "with claims.claim(sys.argv[1]) as held:\n"
+        "import runpy, sys, time\n"
+        "claim = runpy.run_path(sys.argv[1])['claim']\n"
+        "with claim(sys.argv[2]) as held:\n"
         "    print(held, flush=True)\n"
         "    time.sleep(600)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
+        [sys.executable, "-c", code, claims.__file__, str(path)],
         stdout=subprocess.PIPE,
         text=True,
     ) as holder:

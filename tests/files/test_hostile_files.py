@@ -93,6 +93,22 @@ def test_a_trigger_file_has_limits(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("kind", "good", "bad", "message"),
+    [
+        ("Warp", {"flow": np.zeros((4, 4, 2))}, {"shake": "x"}, "of numbers"),
+        ("Warp", {"shake": 0.5}, {"flow": np.zeros((4, 4, 3))}, "`flow` must"),
+        ("Warp", {"shake": 0.5}, {}, "`path` must hold the arrays"),
+        ("Dithering", {}, {"levels": np.zeros(2, int)}, "`levels` must be"),
+        ("Dithering", {}, {"levels": np.inf}, "`levels` must be"),
+    ],
+)
+def test_other_trigger_files_have_limits(tmp_path, kind, good, bad, message):
+    path = tmp_path / "t.npz"
+    np.savez(path, **(good | bad))
+    _refused(getattr(tfbackdoor.attacks, kind).load, path, message)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"classes": "3"}, "`classes` must be of kind int"),
@@ -113,11 +129,13 @@ def test_a_record_of_poisoning_is_typed(tmp_path, settings, message):
     _refused(tfbackdoor.Poisoning.load, tmp_path, f"`folder`.*{message}")
 
 
-def test_poisoned_indices_are_positions(tmp_path):
+@pytest.mark.parametrize("name", ["indices", "covers"])
+def test_poisoned_indices_are_positions(tmp_path, name):
     trigger = tfbackdoor.make_trigger("square", (8, 8, 3))
     tfbackdoor.Poisoning(trigger, 3).save(tmp_path)
-    np.savez(tmp_path / "poisoned_indices.npz", indices=np.array([-1]))
-    _refused(tfbackdoor.Poisoning.load, tmp_path, "`indices` must be")
+    arrays = {"indices": np.array([1]), name: np.array([-1])}
+    np.savez(tmp_path / "poisoned_indices.npz", **arrays)
+    _refused(tfbackdoor.Poisoning.load, tmp_path, f"`{name}` must be")
 
 
 @pytest.mark.parametrize(

@@ -461,7 +461,7 @@ def test_a_benchmark_tabulates_and_goes_on(tmp_path):
     flags = [f"--flagfile={tmp_path / 'flags'}", f"--output={tmp_path / 'out'}"]
     result = commands.here("benchmark", *flags)
     assert result.returncode == 0, result.stderr
-    assert "0 of 6 pieces are finished" in result.stdout
+    assert "0 of 6 trials are finished" in result.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     by_name = {(c["attack"], c["defense"]): c for c in results["cells"]}
     assert len(by_name) == 6
@@ -471,7 +471,7 @@ def test_a_benchmark_tabulates_and_goes_on(tmp_path):
     assert (tmp_path / "out" / "results.png").is_file()
     again = commands.here("benchmark", *flags, "--defenses=fine_tuning")
     assert again.returncode == 0, again.stderr
-    assert "4 of 4 pieces are finished" in again.stdout
+    assert "4 of 4 trials are finished" in again.stdout
 
 
 def test_analyze_draws_what_a_backdoor_does(planted_flags, tmp_path):

@@ -128,7 +128,7 @@ def test_a_benchmark_ended_by_sigterm_goes_on_from_a_checkpoint(tmp_path):
         "--checkpoint_seconds=0",
     ]
     process = commands.start("benchmark", *flags)
-    _await_checkpoint(process, output / "pieces/badnets/seed0")
+    _await_checkpoint(process, output / "trials/badnets/seed0")
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 75

@@ -9,6 +9,7 @@ import pytest
 import tfbackdoor
 from tfbackdoor.defenses import attention
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import feature_shapes
 from tfbackdoor.network import structure
 
 _CLASSES = 4
@@ -177,7 +178,7 @@ def test_pruning_does_to_the_classifier_what_masks_do_to_its_view(
 
 def test_three_taps_of_three_resolutions_differ_between_positions(classifier):
     taps = tfbackdoor.find_taps(classifier)
-    shapes = attention.feature_shapes(classifier)
+    shapes = feature_shapes.feature_shapes(classifier)
     positions = [shapes[tap][0] * shapes[tap][1] for tap in taps]
     assert len(taps) == 3
     assert positions == sorted(set(positions), reverse=True)

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import specimens
 
 import tfbackdoor
+from tfbackdoor.network import export
 
 
 def test_both_files_serve_without_this_package(tmp_path):
@@ -36,17 +38,24 @@ class Doubled(keras.layers.Layer):
         return inputs * 2.0
 
 
-def test_a_classifier_with_custom_objects_is_refused_and_removed(tmp_path):
+def _left(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_classifier_with_custom_objects_is_refused_and_not_lost(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(Doubled()(inputs))
     classifier = keras.Model(inputs, keras.layers.Dense(2)(x))
     images, _ = specimens.batch(2)
-    with pytest.raises(ValueError, match="`classifier` must load"):
+    with pytest.raises(ValueError, match="`classifier` must load.*Doubled"):
         tfbackdoor.export_classifier(classifier, tmp_path / "out", images)
-    assert not list((tmp_path / "out").iterdir())
+    # The SavedModel needs no code of the layer.
+    assert _left(tmp_path / "out") == ["saved_model", "unverified.keras"]
 
 
-def test_other_scores_are_an_error_and_removed(tmp_path, monkeypatch):
+def test_other_scores_are_an_error_and_never_called_the_classifier(
+    tmp_path, monkeypatch
+):
     classifier = specimens.build("functional")
     save = classifier.save
 
@@ -58,4 +67,73 @@ def test_other_scores_are_an_error_and_removed(tmp_path, monkeypatch):
     images, _ = specimens.batch(2)
     with pytest.raises(ValueError, match="the same scores from its keras file"):
         tfbackdoor.export_classifier(classifier, tmp_path / "out", images)
-    assert not list((tmp_path / "out").iterdir())
+    assert _left(tmp_path / "out") == ["unverified.keras"]
+
+
+def _augmenting():
+    """Augmentation layers of each kind, before and among the others."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.Sequential(
+        [
+            keras.layers.RandomFlip(seed=1),
+            keras.layers.RandomRotation(0.2, seed=1),
+            keras.layers.RandomTranslation(0.2, 0.2, seed=1),
+            keras.layers.RandomZoom(0.2, seed=1),
+            keras.layers.RandomContrast(0.5, seed=1),
+        ]
+    )(inputs)
+    x = keras.layers.Conv2D(4, 3)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GaussianNoise(0.5, seed=1)(x)
+    x = keras.layers.Dropout(0.5, seed=1)(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def test_augmentation_layers_do_nothing_in_any_format(tmp_path):
+    pytest.importorskip("tf2onnx")
+    images, _ = specimens.batch(4)
+    folder = tfbackdoor.export_classifier(
+        _augmenting(),
+        tmp_path,
+        images,
+        formats=("saved_model", "litert", "onnx"),
+    )
+    assert _left(folder) == [
+        "classifier.keras",
+        "classifier.onnx",
+        "classifier.tflite",
+        "saved_model",
+    ]
+
+
+def test_a_format_that_fails_loses_no_other(tmp_path, monkeypatch):
+    classifier = specimens.build("functional")
+    images, _ = specimens.batch(4)
+    monkeypatch.setattr(
+        export,
+        "_read_back",
+        lambda paths, *_: {name: {"difference": 0.0} for name in paths},
+    )
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda x: None if x == "onnx" else found(x)
+    )
+    with pytest.raises(
+        ValueError, match=r"onnx needs pip install 'tfbackdoor\[export\]'"
+    ) as error:
+        tfbackdoor.export_classifier(
+            classifier, tmp_path, images, formats=["onnx", "saved_model"]
+        )
+    assert "holds classifier.keras, saved_model." in str(error.value)
+    assert _left(tmp_path) == ["classifier.keras", "saved_model"]
+    loaded = tfbackdoor.load_classifier(tmp_path / "classifier.keras")
+    np.testing.assert_allclose(loaded(images), classifier(images), atol=1e-6)
+
+
+def test_an_unknown_format_is_refused_before_any_work(tmp_path):
+    images, _ = specimens.batch(4)
+    with pytest.raises(ValueError, match=r"`formats`.*'litert'.*\['tflite'\]"):
+        tfbackdoor.export_classifier(
+            specimens.build("functional"), tmp_path, images, formats=["tflite"]
+        )
+    assert not _left(tmp_path)

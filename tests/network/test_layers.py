@@ -15,6 +15,7 @@ def test_mask_of_one_changes_nothing():
 
 def test_mask_follows_equation_6():
     mask = layers.NeuronMask(2)
+    mask.build()
     mask.neuron_mask.assign([0.5, 0.25])
     scale, offset = mask(
         np.array([2.0, 4.0]),
@@ -29,6 +30,7 @@ def test_mask_follows_equation_6():
 
 def test_mask_applies_to_the_last_axis_of_a_kernel_without_offset():
     mask = layers.NeuronMask(2)
+    mask.build()
     mask.neuron_mask.assign([0.0, 1.0])
     kernel = np.ones((3, 3, 4, 2), "float32")
     scale, offset = mask(kernel)
@@ -39,6 +41,7 @@ def test_mask_applies_to_the_last_axis_of_a_kernel_without_offset():
 
 def test_mask_is_kept_in_the_unit_interval_by_the_optimizer():
     mask = layers.NeuronMask(2)
+    mask.build()
     optimizer = keras.optimizers.SGD(1.0)
     optimizer.apply([tf.constant([5.0, -5.0])], [mask.neuron_mask])
     np.testing.assert_array_equal(mask.neuron_mask.numpy(), [0.0, 1.0])
@@ -50,8 +53,30 @@ def test_mask_round_trips_through_its_config():
     assert (mask.neurons, mask.shape, mask.name) == (6, (3, 2), "mask")
 
 
+def test_a_model_with_a_mask_round_trips_through_a_file(tmp_path):
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    outputs = layers.NeuronMask(3, name="mask")(*inputs)
+    model = keras.Model(inputs, outputs)
+    model.get_layer("mask").neuron_mask.assign([0.1, 0.2, 0.3])
+    model.save(tmp_path / "masked.keras")
+    loaded = keras.models.load_model(tmp_path / "masked.keras")
+    ones = np.ones((1, 3), "float32")
+    scale, offset = loaded([ones, ones])
+    np.testing.assert_allclose(scale, [[0.1, 0.2, 0.3]])
+    np.testing.assert_allclose(offset, ones)
+
+
+def test_the_constraint_of_a_mask_is_serialisable():
+    config = keras.constraints.serialize(layers.UnitInterval())
+    constraint = keras.constraints.deserialize(config)
+    np.testing.assert_array_equal(
+        constraint(np.array([-1.0, 0.5, 2.0])), [0.0, 0.5, 1.0]
+    )
+
+
 def test_mask_takes_the_shape_of_a_depthwise_kernel():
     mask = layers.NeuronMask(6, (3, 2))
+    mask.build()
     mask.neuron_mask.assign(np.arange(6) / 10.0)
     scale, offset = mask(
         np.ones((5, 5, 3, 2), "float32"),

@@ -11,12 +11,26 @@ import numpy as np
 import pytest
 
 import tfbackdoor
-from tfbackdoor.report import drawing
+from tfbackdoor.report import canvas
+from tfbackdoor.report import evidence
+from tfbackdoor.report import figures
 from tfbackdoor.report import page
+from tfbackdoor.report import pictures
 from tfbackdoor.report import report as report_module
 
 HOSTILE = '"><script>alert(1)</script><img src=https://evil.example/x.png>'
 _VOID = {"meta", "link", "img", "wbr"}
+
+
+@pytest.fixture
+def draws():
+    """Lets a test draw figures, which takes most of the time of a page."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    if "draws" not in request.fixturenames:
+        monkeypatch.setattr(canvas, "to_svg", lambda figure: "<svg/>")
 
 
 class _Page(html.parser.HTMLParser):
@@ -61,6 +75,36 @@ def _scores(correct, attacked=None, total=100):
         return tfbackdoor.Scores(rate)
     attack = tfbackdoor.Rate(attacked, total)
     return tfbackdoor.Scores(rate, rate, attack, rate)
+
+
+def _scores_of(right, labels):
+    correct, labels = np.array(right, bool), np.array(labels)
+    accuracy = tfbackdoor.Rate(int(correct.sum()), len(correct))
+    return tfbackdoor.Scores(accuracy, correct=correct, labels=labels)
+
+
+def _scan(anomalies, error_shares):
+    count = len(anomalies)
+    triggers = tfbackdoor.defenses.InvertedTriggers(
+        np.arange(count),
+        np.full((count, 8, 8, 1), 0.5),
+        np.ones((count, 8, 8, 3)),
+        np.ones(count),
+    )
+    return tfbackdoor.Scan(
+        np.array(anomalies), triggers, np.array(error_shares), 0.2
+    )
+
+
+def _found(name="before"):
+    return evidence.FoundTrigger(
+        1,
+        np.ones((8, 8, 1)),
+        np.ones((8, 8, 3)),
+        np.ones((2, 8, 8, 3)),
+        [0, 0],
+        {name: [1, 1], "purified": [0, 1]},
+    )
 
 
 def _curve():
@@ -110,7 +154,7 @@ def _report(**changed):
 
 
 def _page(report):
-    return _Page(page.render(report.to_json()))
+    return _Page(page.render(report))
 
 
 def _saved(report, folder):
@@ -264,13 +308,10 @@ def _named(name):
         predictions={name: [0, 1]},
         class_names=[name, "\udcff{{ 7 * 7 }}"],
         attention={name: {name: np.eye(4)}},
-        target_scores={
-            "verdict": name,
-            "scores": [1.0, float("nan")],
-            "error_shares": [0.9, 0.1],
-            "suspected": 0,
-            "note": name,
-        },
+        scan=_scan([1.0, float("nan"), 0.0, 4.0], [0.9, 0.1, np.nan, 0.0]),
+        found_triggers=[_found(name)],
+        clean_images=[1, 2],
+        steps=[(name, 1.0)],
         settings={name: name},
         versions={name: name},
     )
@@ -289,8 +330,8 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path):
     _nothing_to_load(shown)
 
 
-def test_the_page_loads_nothing_and_runs_nothing():
-    written = page.render(_report().to_json())
+def test_the_page_loads_nothing_and_runs_nothing(draws):
+    written = page.render(_report())
     _nothing_to_load(_Page(written))
     assert not re.search(r"https?:|url\(|@import", written)
 
@@ -305,9 +346,11 @@ def _nothing_to_load(shown):
 
 def test_pictures_masks_and_run_are_on_the_page():
     shown = _page(_report())
-    # Two samples, the first once more, two attention maps.
+    # Two samples, the first once more, two attention maps, two figures.
     sources = [value for name, value in shown.attributes if name == "src"]
-    assert len(sources) == 5
+    kinds = [value.partition(";")[0] for value in sources]
+    assert kinds.count("data:image/png") == 5
+    assert kinds.count("data:image/svg+xml") == 2
     assert all(text for name, text in shown.attributes if name == "alt")
     assert "first 2 of 4 0.250" in shown.rows
     assert "second 0 of 9 0.950" in shown.rows
@@ -321,19 +364,57 @@ def test_pictures_masks_and_run_are_on_the_page():
 
 
 def test_the_scan_names_the_suspected_class():
-    scan = {
-        "verdict": "One class stands out",
-        "scores": [0.5, 4.0],
-        "error_shares": [0.25, 0.75],
-        "suspected": 1,
-        "note": "Anomaly index.",
-    }
-    shown = _page(_report(target_scores=scan))
-    assert "One class stands out." in shown.texts
+    scan = _scan([0.5, 4.0, 0.0, 0.1], [0.25, 0.75, 0.0, 0.0])
+    shown = _page(_report(scan=scan))
+    assert "The scan says: backdoored; the target is class 1." in shown.texts
     assert shown.rows.index("dog suspected 4.000 75.0 %") < shown.rows.index(
         "cat 0.500 25.0 %"
     )
-    assert not any("stands out" in text for text in _page(_report()).texts)
+    assert not any("The scan says" in text for text in _page(_report()).texts)
+    assert _report(scan=scan).to_json()["scan"]["suspected"] == 1
+
+
+def test_what_was_found_is_shown_with_what_it_does():
+    shown = _page(_report(found_triggers=[_found()]))
+    assert "A trigger of 64.0 pixels" in shown.text
+    # Two images of cats: dogs before, one of them a cat again.
+    assert shown.text.count("true cat before dog (wrong)") == 2
+    assert shown.text.count("before dog (wrong) purified cat") == 1
+    alts = [text for name, text in shown.attributes if name == "alt"]
+    assert "the trigger that was found" in alts
+    assert alts.count("a clean image with the trigger") == 2
+
+
+def test_each_class_is_judged_or_said_not_to_be():
+    report = _report(
+        clean_images=[30, 5, 0],
+        scores={
+            "before": _scores_of([1] * 29, [0] * 9 + [1] * 20),
+            "purified": _scores_of([1] * 14 + [0] * 15, [0] * 9 + [1] * 20),
+        },
+        test_scores={
+            "before": _scores_of([1, 1], [0, 2]),
+            "purified": _scores_of([0, 1], [0, 2]),
+        },
+    )
+    rows = _page(report).rows
+    # What lost most comes first: the only cat, then three of four dogs,
+    # of which there are enough to be sure.
+    cat = "cat 30 100.0 % → 100.0 % n = 9 100.0 % → 0.0 % n = 1"
+    dog = "dog 5 fell 100.0 % → 25.0 % n = 20 no image"
+    other = "class 2 0 no image 100.0 % → 100.0 % n = 1"
+    assert rows.index(cat) < rows.index(dog) < rows.index(other)
+    content = report.to_json()["classes"]
+    assert [row["clean_images"] for row in content] == [30, 5, 0]
+    assert content[1]["held_out"]["purified"]["successes"] == 5
+    assert content[1]["held_out"]["fell"] and content[1]["test"] is None
+
+
+def test_steps_say_where_the_time_went():
+    report = _report(steps=[("Scanning", 61.2), ("Pruning", 0.25)])
+    rows = _page(report).rows
+    assert "Scanning 1 min 1 s" in rows and "Pruning 0.2 s" in rows
+    assert report.to_json()["steps"][0] == {"step": "Scanning", "seconds": 61.2}
 
 
 def test_a_report_of_little_is_still_a_page():
@@ -356,7 +437,7 @@ def test_a_report_of_little_is_still_a_page():
     assert "No curve was drawn." in shown.texts
 
 
-def test_a_page_of_large_images_and_many_layers_stays_small():
+def test_a_page_of_large_images_and_many_layers_stays_small(draws):
     rng = np.random.default_rng(0)
     report = _report(
         samples=rng.random((8, 224, 224, 3)),
@@ -365,32 +446,70 @@ def test_a_page_of_large_images_and_many_layers_stays_small():
         neuron_masks={f"layer_{i}": rng.random(64) for i in range(200)},
         pruned={},
     )
-    assert len(page.render(report.to_json())) < 1.5e6
+    assert len(page.render(report)) < 1.5e6
 
 
-def test_curve_lines_are_where_the_numbers_are():
-    chart = drawing.curve_lines(_report().to_json())
-    # The axis runs from -0.14 to 1.03, unpruned is at -0.1: 0.04 / 1.17 and
-    # 0.74 / 1.17 of its length; 95 % and 90 % are 5 and 10 below the top.
-    (line,) = chart["series"]
-    assert line["field"] == "clean_accuracy"
-    assert line["line"] == "M3.42 5.00L63.25 10.00"
-    assert chart["chosen"] == 63.25
+def test_the_curve_is_where_the_numbers_are():
+    (axis,) = figures.draw_curve(_curve(), chosen=0.6).axes
+    accuracy, chosen = axis.lines
+    # The unpruned point is left of the threshold 0.
+    np.testing.assert_allclose(accuracy.get_xydata(), [[-0.1, 95], [0.6, 90]])
+    assert accuracy.get_label() == "clean accuracy"
+    assert list(chosen.get_xdata()) == [0.6, 0.6]
 
 
-def test_histogram_heights_are_square_roots_of_counts():
-    bars = drawing.histogram(np.array([0.0] * 4 + [1.0]), np.array([2]))
-    # Four, the highest: 10 of 10. One: sqrt(1 / 4) of it.
-    assert bars["all"] == "M0.1 10V0.0h.8V10ZM19.1 10V5.0h.8V10Z"
-    assert bars["pruned"] == "M0.1 10V5.0h.8V10Z"
+def test_pruned_neurons_lie_on_the_kept_ones_of_the_same_mask():
+    masks = {"a": np.array([0.0] * 4 + [1.0]), "b": np.array([np.nan, 1.0])}
+    (axis,) = figures.draw_pruned(masks, {"a": np.array([2])}).axes
+    kept, pruned = axis.containers
+    assert [bar.get_height() for bar in kept][:: len(kept) - 1] == [3, 2]
+    lowest = pruned[0]
+    assert (lowest.get_y(), lowest.get_height()) == (3, 1)
+    assert not any(bar.get_height() for bar in pruned[1:])
+
+
+def test_the_page_is_the_same_each_time(draws):
+    assert page.render(_report()) == page.render(_report())
+
+
+def test_figures_are_small_and_run_nothing(draws):
+    written = canvas.to_svg(figures.draw_curve(_curve()))
+    assert len(written) < 50_000
+    assert "<script" not in written and "dc:date" not in written
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_hold_the_pixels(channels):
     image = np.random.default_rng(0).integers(0, 256, (6, 5, channels)) / 255
-    _, encoded = drawing.picture(image).split(",")
-    read = matplotlib.image.imread(io.BytesIO(base64.b64decode(encoded)))
-    np.testing.assert_allclose(read.reshape(6, 5, channels), image, atol=1e-6)
+    np.testing.assert_allclose(
+        _pixels(image).reshape(6, 5, channels), image, atol=1e-6
+    )
+
+
+def _pixels(image):
+    _, encoded = pictures.picture(image).split(",")
+    return matplotlib.image.imread(io.BytesIO(base64.b64decode(encoded)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown", "words"),
+    [
+        ((6, 5), lambda x: x, ""),
+        ((6, 5, 2), lambda x: x[..., 0], "Of 2 channels the first"),
+        ((6, 5, 4), lambda x: x[..., :3], "Of 4 channels the first 3"),
+        ((6, 5, 13), lambda x: x.mean(-1), "Of 13 channels their mean"),
+    ],
+)
+def test_other_channels_are_shown_as_the_page_says(shape, shown, words):
+    image = np.random.default_rng(0).integers(0, 256, shape) / 255
+    np.testing.assert_allclose(_pixels(image), shown(image), atol=0.5 / 255)
+    written = page.render(_report(samples=image[None].repeat(2, axis=0)))
+    assert words in " ".join(_Page(written).texts)
+
+
+def test_samples_that_are_no_images_have_no_picture():
+    shown = _page(_report(samples=np.zeros((2, 7)), attention={}))
+    assert shown.text.count("No picture.") == 2
 
 
 def test_suspicious_neurons_come_by_rising_mask():
@@ -417,10 +536,9 @@ def test_versions_are_those_that_run():
     assert report_module.versions()["keras"] == keras.__version__
 
 
-@pytest.mark.parametrize("shape", [(9, 8, 8, 3), (2, 8, 8, 4), (2, 8, 8)])
-def test_samples_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match="`samples`"):
-        _report(samples=np.zeros(shape))
+def test_too_many_samples_are_refused():
+    with pytest.raises(ValueError, match="`samples`.* Received: 9"):
+        _report(samples=np.zeros((9, 8, 8, 3)))
 
 
 def test_predictions_of_other_samples_are_refused():

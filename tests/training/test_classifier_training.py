@@ -10,7 +10,6 @@ import tfbackdoor
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import layers
-from tfbackdoor.training import feeding
 
 
 @pytest.mark.parametrize("name", specimens.NAMES)
@@ -215,21 +214,3 @@ def test_copies_have_weights_of_their_own(name):
     for variable in copy.weights:
         variable.assign(tf.zeros_like(variable.value))
     np.testing.assert_allclose(classifier(images), expected, atol=1e-6)
-
-
-def test_a_fit_reads_its_batches_without_tuning_threads(monkeypatch):
-    fed = []
-
-    def note(dataset, strategy):
-        fed.append(dataset.options().autotune.enabled)
-        return strategy.experimental_distribute_dataset(dataset)
-
-    monkeypatch.setattr(feeding, "_distributed", note)
-    training = tfbackdoor.training.ClassifierTraining(
-        specimens.build("functional")
-    )
-    training.compile(tfbackdoor.training.CoupledSGD(0.01))
-    training.fit(
-        tfbackdoor.from_arrays(*specimens.batch(8)).batch(4), verbose=0
-    )
-    assert fed == [False]

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 import tfbackdoor
+from tfbackdoor.training import optimizers
 
 
 def _pytorch_sgd(w, gradients, rates, momentum, nesterov, l2):
@@ -43,3 +44,21 @@ def test_config_round_trip():
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
         tfbackdoor.training.CoupledSGD(**arguments)
+
+
+def test_learning_rates_fall_as_the_schedule_says():
+    # ANP: divided by 10 after half of the steps and again after 3/4.
+    steps = optimizers.decaying(0.2, 100)
+    np.testing.assert_allclose(
+        [steps(step) for step in (0, 50, 51, 75, 76, 99)],
+        [0.2, 0.2, 0.02, 0.02, 0.002, 0.002],
+    )
+    # A tenth, up to all within a tenth of the steps, then half a cosine over
+    # as many as all of them: half is left halfway.
+    cosine = optimizers.decaying(0.2, 100, "cosine")
+    np.testing.assert_allclose(
+        [cosine(step) for step in (0, 10, 60, 110)],
+        [0.02, 0.2, 0.1, 0.0],
+        rtol=1e-5,
+        atol=1e-7,
+    )

@@ -1,5 +1,7 @@
 """The input-aware dynamic backdoor: each image gets a trigger of its own."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -10,6 +12,57 @@ from tfbackdoor.network import compute_view
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 from tfbackdoor.training import trainer
+
+_MASK_SHARE, _MOST_MASK_BATCHES = 0.25, 1000
+_PATTERN_RATE = 1e-4
+
+
+def train_input_aware(run):
+    """Training of a classifier and of the generator of its triggers."""
+    batches = run.settings.batches(run.images, run.batch_size)
+    masks = generators.mask_generator(run.image_shape)
+    model = InputAwareTraining(
+        run.build(run.image_shape, run.classes),
+        generators.pattern_generator(run.image_shape),
+        masks,
+        classes=run.classes,
+        target=run.target,
+        mode=run.mode,
+        backdoor_rate=run.rate,
+        precision=run.settings.precision,
+    )
+    _train_masks(run, masks, batches)
+    # As in the authors' code the generator slows down with the classifier.
+    classifier_rate, pattern_rate = (
+        optimizers.decaying(rate, len(batches) * run.epochs, run.schedule)
+        for rate in (run.learning_rate, _PATTERN_RATE)
+    )
+    model.compile(
+        optimizers.CoupledSGD(classifier_rate, l2=run.weight_decay),
+        generator_optimizer=dynamic_masks.generator_adam(pattern_rate),
+    )
+    model.fit(
+        batches,
+        epochs=run.epochs,
+        verbose=run.settings.verbose,
+        callbacks=[classifier_training.StopOnNaN(), *run.callbacks],
+    )
+    return model.classifier, dataclasses.replace(
+        model.poisoning, seed=run.settings.seed
+    )
+
+
+def _train_masks(run, masks, batches):
+    """Trains the mask generator, before the rest and alone."""
+    epochs = run.share_of_epochs(_MASK_SHARE)
+    batches = batches.repeat(epochs).take(_MOST_MASK_BATCHES)
+    training = dynamic_masks.MaskTraining(
+        masks, precision=run.settings.precision
+    )
+    training.compile(
+        dynamic_masks.generator_adam(dynamic_masks.mask_schedule(len(batches)))
+    )
+    training.fit(batches, verbose=run.settings.verbose)
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")

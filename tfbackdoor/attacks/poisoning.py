@@ -1,4 +1,4 @@
-"""Poisoned training sets, and the record of what was poisoned."""
+"""The record of what was poisoned, and its files."""
 
 import dataclasses
 import json
@@ -6,12 +6,13 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from tfbackdoor.attacks import adaptive_blend
+from tfbackdoor.attacks import bpp
 from tfbackdoor.attacks import generators
-from tfbackdoor.attacks import refool
+from tfbackdoor.attacks import reflections
 from tfbackdoor.attacks import triggers
-from tfbackdoor.data import sampling
+from tfbackdoor.attacks import wanet
 from tfbackdoor.files import arrays
 from tfbackdoor.files import json_files
 
@@ -20,9 +21,16 @@ _SETTINGS_FILE = "poisoning.json"
 _INDICES_FILE = "poisoned_indices.npz"
 _TRIGGER_FILES = {
     "trigger.npz": triggers.Trigger,
-    "reflections.npz": refool.Reflections,
+    "reflections.npz": reflections.Reflections,
     "trigger.keras": generators.GeneratedTrigger,
+    "warp.npz": wanet.Warp,
+    "dithering.npz": bpp.Dithering,
+    "masked_blend.npz": adaptive_blend.MaskedBlend,
 }
+
+
+def _no_positions():
+    return np.zeros(0, "int64")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +38,10 @@ class Poisoning:
     """What was poisoned: enough to score any later model.
 
     Args:
-        trigger: a `Trigger`, `Reflections`, a `GeneratedTrigger`, or any
-            callable from images to images.
+        trigger: a `Trigger`, `Reflections`, a `GeneratedTrigger`, a `Warp`,
+            `Dithering`, a `MaskedBlend`, or any callable from images to
+            images. It may have `in_training(images)`, what training images
+            get in its place, and `cover(images)`, what covers get.
         classes: int, number of classes.
         target: int, the attacker's class; with `"all_to_all"` it is unused.
         mode: `"all_to_one"` (label becomes `target`), `"all_to_all"` (label
@@ -42,9 +52,13 @@ class Poisoning:
             `"all_to_all"`, those of the target class for `"clean_label"`
             (80 % in ANP). Where the trigger is trained with the classifier,
             the share of each batch.
+        cover_ratio: float >= 0, covers for each poisoned image: others, of
+            any class, that get `trigger.cover` and keep their label (2 in
+            WaNet).
         seed: int, which images.
         indices: integer array, positions of the poisoned images in the
             training set; empty where each batch draws its own.
+        covers: integer array, positions of the covers.
     """
 
     trigger: Callable
@@ -52,10 +66,10 @@ class Poisoning:
     target: int = 0
     mode: str = "all_to_one"
     rate: float = 0.05
+    cover_ratio: float = 0.0
     seed: int = 0
-    indices: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros(0, "int64")
-    )
+    indices: np.ndarray = dataclasses.field(default_factory=_no_positions)
+    covers: np.ndarray = dataclasses.field(default_factory=_no_positions)
 
     def __post_init__(self):
         if self.mode not in MODES:
@@ -71,6 +85,11 @@ class Poisoning:
             raise ValueError(
                 f"`rate` must lie in (0, 1]. Received: rate={self.rate}"
             )
+        if not 0.0 <= self.cover_ratio < np.inf:
+            raise ValueError(
+                "`cover_ratio` must be a number >= 0. "
+                f"Received: cover_ratio={self.cover_ratio}"
+            )
 
     def attacked_labels(self, labels):
         """What the attacker wants triggered images of `labels` to be."""
@@ -81,8 +100,9 @@ class Poisoning:
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `poisoning.json`, the indices and the trigger to `folder`.
 
-        The trigger is `trigger.npz`, `reflections.npz`, or `trigger.keras`
-        where a network draws it.
+        The trigger's file is named after its kind: `trigger.npz`,
+        `reflections.npz`, `warp.npz`, `dithering.npz`, `masked_blend.npz`, or
+        `trigger.keras` where a network draws it.
 
         Raises:
             TypeError: where the trigger is any other callable, which has no
@@ -95,21 +115,26 @@ class Poisoning:
         ]
         if not names:
             raise TypeError(
-                "`trigger` must be a Trigger, Reflections or a "
-                "GeneratedTrigger to be written. "
+                "`trigger` must be one of "
+                f"{[kind.__name__ for kind in _TRIGGER_FILES.values()]} to be "
+                "written. "
                 f"Received: {type(self.trigger).__name__}"
             )
         folder = pathlib.Path(folder)
         self.trigger.save(folder / names[0])
-        np.savez_compressed(folder / _INDICES_FILE, indices=self.indices)
+        np.savez_compressed(
+            folder / _INDICES_FILE, indices=self.indices, covers=self.covers
+        )
         settings = {
             "trigger": names[0],
             "mode": self.mode,
             "target": self.target,
             "classes": self.classes,
             "rate": self.rate,
+            "cover_ratio": self.cover_ratio,
             "seed": self.seed,
             "poisoned_images": len(self.indices),
+            "covers": len(self.covers),
         }
         (folder / _SETTINGS_FILE).write_text(json.dumps(settings, indent=2))
 
@@ -123,15 +148,17 @@ class Poisoning:
         folder = pathlib.Path(folder)
         try:
             settings = json_files.read_json(folder / _SETTINGS_FILE)
-            # Records of versions before had fixed triggers only.
-            name = settings.get("trigger", "trigger.npz")
+            # Records of versions before had fixed triggers only, no covers.
+            settings = {"trigger": "trigger.npz", "cover_ratio": 0.0} | settings
+            name = settings["trigger"]
             return cls(
                 trigger=_TRIGGER_FILES[name].load(folder / name),
-                indices=_read_indices(folder / _INDICES_FILE),
+                **_read_positions(folder / _INDICES_FILE),
                 classes=json_files.take(settings, "classes", int),
                 target=json_files.take(settings, "target", int),
                 mode=json_files.take(settings, "mode", str),
                 rate=json_files.take(settings, "rate", float),
+                cover_ratio=json_files.take(settings, "cover_ratio", float),
                 seed=json_files.take(settings, "seed", int),
             )
         except (
@@ -148,72 +175,14 @@ class Poisoning:
             ) from error
 
 
-def _read_indices(path):
-    indices = arrays.read_arrays(path)["indices"]
-    if (
-        indices.ndim != 1
-        or indices.dtype.kind not in "iu"
-        or np.any(indices < 0)
-    ):
-        raise ValueError(
-            "`indices` must be positions in the training set. Received: "
-            f"{indices.dtype} of shape {indices.shape}"
-        )
-    return indices
-
-
-def poison(
-    images: tf.data.Dataset, poisoning: Poisoning
-) -> tuple[tf.data.Dataset, Poisoning]:
-    """Poisons a share of a training set.
-
-    Args:
-        images: unbatched data set of `(image, label)` of known cardinality.
-        poisoning: the attack; its `indices` are ignored.
-
-    Returns:
-        The poisoned data set, in the same order, and `poisoning` with the
-        indices of the poisoned images.
-
-    Raises:
-        ValueError: where no image is eligible.
-    """
-    labels = sampling.labels_of(images)
-    indices = _choose(labels, poisoning)
-    chosen = np.zeros(len(labels), bool)
-    chosen[indices] = True
-    chosen = tf.constant(chosen)
-
-    def poison_element(index, element):
-        image, label = element
-        return tf.cond(
-            chosen[index],
-            lambda: (
-                poisoning.trigger(image),
-                poisoning.attacked_labels(label),
-            ),
-            lambda: (image, label),
-        )
-
-    poisoned = images.enumerate().map(
-        poison_element, num_parallel_calls=tf.data.AUTOTUNE
-    )
-    return poisoned, dataclasses.replace(poisoning, indices=indices)
-
-
-def _choose(labels, poisoning):
-    """Sorted random indices, `rate` of the images that may be poisoned."""
-    if poisoning.mode == "all_to_one":
-        eligible = np.flatnonzero(labels != poisoning.target)
-    elif poisoning.mode == "clean_label":
-        eligible = np.flatnonzero(labels == poisoning.target)
-    else:
-        eligible = np.arange(len(labels))
-    count = round(poisoning.rate * len(eligible))
-    if count == 0:
-        raise ValueError(
-            "`rate` must poison at least one image. Received: "
-            f"rate={poisoning.rate} of {len(eligible)} eligible images"
-        )
-    rng = np.random.default_rng(poisoning.seed)
-    return np.sort(rng.choice(eligible, count, replace=False))
+def _read_positions(path):
+    """The arrays `indices` and `covers`, the latter empty if not there."""
+    found = {"covers": _no_positions(), **arrays.read_arrays(path)}
+    for name in ("indices", "covers"):
+        array = found[name]
+        if array.ndim != 1 or array.dtype.kind not in "iu" or np.any(array < 0):
+            raise ValueError(
+                f"`{name}` must be positions in the training set. Received: "
+                f"{array.dtype} of shape {array.shape}"
+            )
+    return {name: found[name] for name in ("indices", "covers")}

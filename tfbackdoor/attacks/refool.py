@@ -1,212 +1,120 @@
-"""Reflections as triggers: the image as if taken through a window."""
+"""Refool: the reflections that a network learns best of many candidates."""
 
 import dataclasses
-import pathlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.attacks import reflections as reflections_module
 from tfbackdoor.data import sampling
-from tfbackdoor.files import arrays
+from tfbackdoor.network import compute_view
 
-VARIANTS = ("out_of_focus", "ghost", "in_focus")
-_ALPHAS = (0.45, 0.45)
-_BLURS = (0.03, 0.15)
-_SHIFTS = (0.1, 0.25)
-_GHOST_SHARES = (0.15, 0.5)
-_FILE_LEVELS = 255
+_MOST_CANDIDATES, _HELD_OUT_SHARE, _CHOSEN_SHARE = 1000, 0.05, 0.2
+_SEARCH_IMAGES, _SEARCH_SHARE = 100, 0.25
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reflections:
-    """`(1 - alpha) * images + alpha * reflection`, on one image or a batch.
+def train_refool(run):
+    """Training on images with the reflections that work of many candidates."""
+    kept, candidates = _candidates(run)
+    images = sampling.select(run.images, kept)
+    poisoned, poisoning = run.poison(images, _search(run, images, candidates))
+    poisoning = dataclasses.replace(poisoning, indices=kept[poisoning.indices])
+    return run.train_fresh(poisoned), poisoning
 
-    Which of the reflections an image gets is told by its own bytes: the same
-    image always gets the same one, in any order and batch.
 
-    Args:
-        reflections: array `(count, height, width, channels)`, uint8, or float
-            in [0, 1], which is rounded to bytes; blurred or doubled already.
-        alphas: `(count,)` floats in [0, 1], the weight of each.
-
-    Call arguments:
-        images: float32 in [0, 1], `(..., height, width, channels)`.
-    """
-
-    reflections: np.ndarray
-    alphas: np.ndarray
-
-    def __post_init__(self):
-        reflections = np.asarray(self.reflections)
-        alphas = np.asarray(self.alphas, "float32")
-        if reflections.ndim != 4 or alphas.shape != reflections.shape[:1]:
-            raise ValueError(
-                "`reflections` must have the shape (count, height, width, "
-                "channels) and `alphas` (count,). "
-                f"Received: {reflections.shape} and {alphas.shape}"
-            )
-        if not (len(alphas) and ((alphas >= 0) & (alphas <= 1)).all()):
-            raise ValueError(
-                f"`alphas` must lie in [0, 1]. Received: {alphas.tolist()}"
-            )
-        if reflections.dtype != np.uint8:
-            if not ((reflections >= 0.0) & (reflections <= 1.0)).all():
-                raise ValueError(
-                    "`reflections` must lie in [0, 1]. Received: "
-                    f"{reflections.min()} to {reflections.max()}"
-                )
-            reflections = np.rint(reflections * _FILE_LEVELS).astype("uint8")
-        object.__setattr__(self, "reflections", reflections)
-        object.__setattr__(self, "alphas", alphas)
-
-    def __call__(self, images):
-        expected, received = self.reflections.shape[1:], images.shape[-3:]
-        if expected != tuple(received):
-            raise ValueError(
-                f"`images` must have the reflections' shape {expected}. "
-                f"Received: {tuple(received)}"
-            )
-        drawn = self._draw(images)
-        alphas = tf.gather(self.alphas, drawn)[..., None, None, None]
-        return mix(images, tf.gather(self.reflections, drawn), alphas)
-
-    def _draw(self, images):
-        """The index of each image's reflection: a sum over its bytes."""
-        levels = tf.cast(tf.round(images * _FILE_LEVELS), tf.int64)
-        factors = np.random.default_rng(0).integers(
-            1, 1 << 20, self.reflections.shape[1:]
+def _candidates(run):
+    """Positions of the images to train on; reflections of others or given."""
+    total = sampling.cardinality(run.images)
+    kept = np.arange(total)
+    reflected, seed = run.reflections, run.settings.seed
+    if reflected is None:
+        count = min(_MOST_CANDIDATES, max(1, round(_HELD_OUT_SHARE * total)))
+        held_out = np.sort(
+            np.random.default_rng(seed).choice(total, count, replace=False)
         )
-        return tf.reduce_sum(levels * factors, [-3, -2, -1]) % len(self.alphas)
-
-    def save(self, path: str | pathlib.Path) -> None:
-        """Writes an `.npz` file that `load` reads."""
-        np.savez_compressed(path, **dataclasses.asdict(self))
-
-    @classmethod
-    def load(cls, path: str | pathlib.Path) -> "Reflections":
-        """Reads what `save` wrote; nothing is unpickled."""
-        found = arrays.read_arrays(path)
-        names = [field.name for field in dataclasses.fields(cls)]
-        if not found.keys() >= set(names):
-            raise ValueError(
-                f"`path` must hold the arrays {names}. "
-                f"Received: {path} with {sorted(found)}"
-            )
-        return cls(*(found[name] for name in names))
+        kept = np.setdiff1d(kept, held_out)
+        reflected = sampling.select(run.images, held_out)
+    return kept, reflections_module.make_reflections(
+        reflected, run.image_shape, count=_MOST_CANDIDATES, seed=seed
+    )
 
 
-def mix(images, reflections, alphas):
-    """`images` in [0, 1] with `reflections`, uint8, of weights `alphas`."""
-    shares = alphas / _FILE_LEVELS
-    mixed = (1.0 - alphas) * images + shares * tf.cast(reflections, tf.float32)
-    return tf.clip_by_value(mixed, 0.0, 1.0)
+def _search(run, images, candidates):
+    """The candidates that a short training with all of them learns best."""
+    poisoned, poisoning = run.poison(images, candidates)
+    classifier = run.train_fresh(
+        poisoned, epochs=run.share_of_epochs(_SEARCH_SHARE)
+    )
+    free = sampling.labels_of(images) != run.target
+    free[poisoning.indices] = False
+    free = np.flatnonzero(free)
+    judged = np.random.default_rng(run.settings.seed).choice(
+        free, min(_SEARCH_IMAGES, len(free)), replace=False
+    )
+    batch = sampling.select(images, judged).batch(_SEARCH_IMAGES)
+    count = max(1, round(_CHOSEN_SHARE * len(candidates.alphas)))
+    return choose_reflections(
+        candidates,
+        classifier,
+        next(iter(batch))[0],
+        count=count,
+        target=run.target,
+        precision=run.settings.precision,
+    )
 
 
-def make_reflections(
-    images: tf.data.Dataset,
-    image_shape: tuple[int, int, int],
+def choose_reflections(
+    candidates: reflections_module.Reflections,
+    classifier: keras.Model,
+    images,
     *,
-    count: int = 200,
-    variants=VARIANTS,
-    alphas: tuple[float, float] = _ALPHAS,
-    seed: int = 0,
-) -> Reflections:
-    """Reflections of other images, of Refool's three kinds.
+    count: int,
+    target: int,
+    precision: str | None = None,
+) -> reflections_module.Reflections:
+    """The `count` candidates that bring most `images` to the class `target`.
 
-    Out of focus is blurred by a Gaussian, a ghost is the image twice, shifted
-    (double glazing), in focus is the image as it is (Liu et al. 2020, eq. 2
-    to 4). Each reflection draws its kind, the deviation of its blur (3 to 15 %
-    of the image), its shift (10 to 25 %), the share of its first ghost (0.15
-    to 0.5) and its alpha. The authors draw alphas from 0.05 to 0.45 in a search
-    for reflections that work; the default is the largest.
+    One round of the authors' search (Liu et al. 2020, algorithm 1), which
+    makes many. `classifier` was trained shortly on images with all candidates.
 
     Args:
-        images: unbatched data set of known cardinality of `(image, ...)`,
-            images in [0, 1] of any one size, such as `load_images` reads from
-            a folder.
-        image_shape: `(height, width, channels)` of what they are mixed into.
-        count: int > 0, how many at most (200 in the paper).
-        variants: some of `VARIANTS`.
-        alphas: least and largest weight of a reflection.
-        seed: int.
-
-    Reference: Liu et al., Reflection Backdoor, ECCV 2020.
+        candidates: what to choose from.
+        classifier: built Keras classifier.
+        images: float32 in [0, 1], `(batch, height, width, channels)`, of
+            other classes than the target and none that was poisoned.
+        count: int > 0.
+        target: int, the attacker's class.
+        precision: of the forward passes, see `ComputeView`.
     """
-    if not variants or not set(variants) <= set(VARIANTS):
+    total = len(candidates.alphas)
+    if not 0 < count <= total:
         raise ValueError(
-            f"`variants` must be some of {VARIANTS}. Received: {variants}"
+            f"`count` must lie in 1 to {total}, the number of candidates. "
+            f"Received: count={count}"
         )
-    if not 0.0 <= alphas[0] <= alphas[1] <= 1.0:
-        raise ValueError(
-            "`alphas` must be the ends of a range in [0, 1]. "
-            f"Received: alphas={alphas}"
-        )
-    total = sampling.cardinality(images)
-    if min(count, total) < 1:
-        raise ValueError(
-            "`images` must hold images and `count` be at least 1. "
-            f"Received: {total} images, count={count}"
-        )
-    rng = np.random.default_rng(seed)
-    chosen = rng.choice(total, min(count, total), replace=False)
-    layers = _read(sampling.select(images, chosen), image_shape)
-    made = {
-        "out_of_focus": _out_of_focus(layers, rng),
-        "ghost": _ghosts(layers, rng),
-        "in_focus": layers,
-    }
-    kinds = rng.integers(len(variants), size=len(layers))
-    made = np.stack([made[variant] for variant in variants])
-    return Reflections(
-        np.clip(made[kinds, np.arange(len(layers))], 0.0, 1.0),
-        rng.uniform(*alphas, len(layers)),
+    rates = success_rates(candidates, classifier, images, target, precision)
+    best = np.sort(np.argsort(-rates, kind="stable")[:count])
+    return dataclasses.replace(
+        candidates,
+        reflections=candidates.reflections[best],
+        alphas=candidates.alphas[best],
     )
 
 
-def _read(images, image_shape):
-    """The images as one array of the shape of what they are mixed into."""
-    height, width, channels = image_shape
+def success_rates(reflections, classifier, images, target, precision=None):
+    """Share of `images` that each reflection brings to `target`, `(count,)`."""
+    view = compute_view.ComputeView(classifier, precision)
 
-    def fit(image, *_):
-        image = tf.image.resize(image, (height, width), antialias=True)
-        if image.shape[-1] != channels:
-            grey = tf.reduce_mean(image, axis=-1, keepdims=True)
-            image = tf.repeat(grey, channels, axis=-1)
-        return image
+    @tf.function
+    def rates(layers, alphas):
+        def rate(reflection):
+            scores, _ = view(
+                reflections_module.mix(images, *reflection), training=False
+            )
+            is_target = tf.argmax(scores, axis=-1) == target
+            return tf.reduce_mean(tf.cast(is_target, tf.float32))
 
-    return next(iter(images.map(fit).batch(sampling.cardinality(images))))
+        return tf.map_fn(rate, (layers, alphas), fn_output_signature=tf.float32)
 
-
-def _out_of_focus(layers, rng):
-    rows, columns = _distances(layers.shape)
-    sigma = rng.uniform(*_BLURS, (len(layers), 1, 1))
-    rows = np.exp(-0.5 * (rows / (sigma * rows.shape[1])) ** 2)
-    columns = np.exp(-0.5 * (columns / (sigma * columns.shape[1])) ** 2)
-    rows /= rows.sum(-1, keepdims=True)
-    columns /= columns.sum(-1, keepdims=True)
-    return _convolved(layers, rows, columns)
-
-
-def _ghosts(layers, rng):
-    rows, columns = _distances(layers.shape)
-    shift = rng.uniform(*_SHIFTS, (2, len(layers), 1, 1))
-    shifted = _convolved(
-        layers,
-        (rows == np.rint(shift[0] * rows.shape[1])) * 1.0,
-        (columns == np.rint(shift[1] * columns.shape[1])) * 1.0,
-    )
-    share = rng.uniform(*_GHOST_SHARES, (len(layers), 1, 1, 1))
-    return share * layers + (1.0 - share) * shifted
-
-
-def _distances(shape):
-    """From position to position, of rows and of columns, `(1, n, n)`."""
-    return [
-        np.arange(size)[None, :, None] - np.arange(size)[None, None]
-        for size in shape[1:3]
-    ]
-
-
-def _convolved(layers, rows, columns):
-    """The images under a separable kernel of their own each."""
-    return np.einsum("nij,njkc,nlk->nilc", rows, layers, columns, optimize=True)
+    return rates(reflections.reflections, reflections.alphas).numpy()

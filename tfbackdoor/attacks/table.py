@@ -6,11 +6,20 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tfbackdoor.attacks import adaptive_blend
+from tfbackdoor.attacks import attack_run
+from tfbackdoor.attacks import bpp
+from tfbackdoor.attacks import clean_label
+from tfbackdoor.attacks import input_aware
+from tfbackdoor.attacks import low_frequency
+from tfbackdoor.attacks import poisoned_training
 from tfbackdoor.attacks import poisoning as poisoning_module
-from tfbackdoor.attacks import procedures
+from tfbackdoor.attacks import refool
 from tfbackdoor.attacks import triggers
+from tfbackdoor.attacks import trojan
+from tfbackdoor.attacks import wanet
 from tfbackdoor.data import sampling
-from tfbackdoor.training import fit_settings
+from tfbackdoor.training import run_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +27,10 @@ class Attack:
     """How a backdoored classifier is made.
 
     Args:
-        train: function of a `procedures.Job`, gives classifier and `Poisoning`.
+        train: function of an `AttackRun`, gives classifier and `Poisoning`.
         mode: how poisoned images are labelled, see `Poisoning`.
         rate: float in (0, 1], share of the eligible images, see `Poisoning`.
+        cover_ratio: float >= 0, covers for each poisoned image.
         trigger: function from `(height, width, channels)` to a `Trigger`,
             or None where the attack makes its own.
         source: what the settings are from.
@@ -29,6 +39,7 @@ class Attack:
     train: Callable
     mode: str = "all_to_one"
     rate: float = 0.05
+    cover_ratio: float = 0.0
     trigger: Callable | None = None
     source: str = ""
 
@@ -67,9 +78,9 @@ def train_attacked(
         target: int, the attacker's class (0 in ANP, 5 in NAD).
         rate: float in (0, 1], share of the eligible images poisoned, default
             the attack's own.
-        epochs, batch_size, learning_rate, weight_decay, schedule, flip,
-            padding, synchronised, precision, verbose, callbacks: see
-            `FitSettings`.
+        epochs, batch_size, learning_rate, weight_decay, schedule, callbacks:
+            see `fit_classifier`.
+        flip, padding, synchronised, precision, verbose: see `RunSettings`.
         seed: int, of every random choice.
         reflections: unbatched data set of images for `"refool"`, of any size;
             default: 5 % of `train`, at most 1,000, held out from training.
@@ -91,21 +102,7 @@ def train_attacked(
                 f"Received: {attack!r}"
             )
         attack = ATTACKS[attack]
-    settings = fit_settings.FitSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        flip=flip,
-        padding=padding,
-        seed=seed,
-        synchronised=synchronised,
-        precision=precision,
-        verbose=verbose,
-        callbacks=tuple(callbacks),
-    )
-    job = procedures.Job(
+    run = attack_run.AttackRun(
         build=build,
         images=train,
         image_shape=tuple(train.element_spec[0].shape),
@@ -113,18 +110,36 @@ def train_attacked(
         target=target,
         mode=attack.mode,
         rate=attack.rate if rate is None else rate,
+        cover_ratio=attack.cover_ratio,
         make_trigger=attack.trigger,
-        settings=settings,
+        settings=run_settings.RunSettings(
+            flip=flip,
+            padding=padding,
+            seed=seed,
+            precision=precision,
+            synchronised=synchronised,
+            verbose=verbose,
+        ),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        callbacks=tuple(callbacks),
         reflections=reflections,
         clean_classifier=clean_classifier,
     )
-    if attack.train is not procedures.train_clean:
-        job.poisoning(None)  # Settings out of range end here, not in hours.
-    return attack.train(job)
+    if attack.train is not poisoned_training.train_clean:
+        run.poisoning(None)  # Settings out of range end here, not in hours.
+    return attack.train(run)
 
 
 def _four_corners(image_shape):
     return triggers.checkerboard(image_shape, corners=4)
+
+
+def _dithering(image_shape):
+    return bpp.Dithering()  # Of any size.
 
 
 # SIG keeps labels, so that we poison as much as ANP's clean-label attack does:
@@ -135,32 +150,60 @@ _ANP = "Wu & Wang 2021"
 _NAD = "Li et al. 2021"
 
 ATTACKS = {
-    "none": Attack(procedures.train_clean),
+    "none": Attack(poisoned_training.train_clean),
     "badnets": Attack(
-        procedures.train_poisoned, trigger=triggers.checkerboard, source=_ANP
+        poisoned_training.train_poisoned,
+        trigger=triggers.checkerboard,
+        source=_ANP,
     ),
     "blend": Attack(
-        procedures.train_poisoned, trigger=triggers.noise_blend, source=_ANP
+        poisoned_training.train_poisoned,
+        trigger=triggers.noise_blend,
+        source=_ANP,
     ),
     "clean_label": Attack(
-        procedures.train_perturbed,
+        clean_label.train_clean_label,
         mode="clean_label",
         rate=0.8,
         trigger=_four_corners,
         source=_ANP,
     ),
     "sig": Attack(
-        procedures.train_poisoned,
+        poisoned_training.train_poisoned,
         mode="clean_label",
         rate=0.8,
         trigger=triggers.sinusoid,
         source=_ANP,
     ),
-    "trojan": Attack(procedures.train_trojan, rate=0.1, source=_NAD),
-    "refool": Attack(procedures.train_refool, rate=0.1, source=_NAD),
-    "input_aware": Attack(procedures.train_input_aware, rate=0.1, source=_ANP),
+    "trojan": Attack(trojan.train_trojan, rate=0.1, source=_NAD),
+    "refool": Attack(refool.train_refool, rate=0.1, source=_NAD),
+    "input_aware": Attack(input_aware.train_input_aware, rate=0.1, source=_ANP),
     "input_aware_all": Attack(
-        procedures.train_input_aware, mode="all_to_all", rate=0.1, source=_ANP
+        input_aware.train_input_aware, mode="all_to_all", rate=0.1, source=_ANP
+    ),
+    "wanet": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.1,
+        cover_ratio=2.0,
+        trigger=wanet.make_warp,
+        source="Nguyen & Tran 2021",
+    ),
+    "bpp": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.1,
+        cover_ratio=1.0,
+        trigger=_dithering,
+        source="Wang et al. 2022",
+    ),
+    "lf": Attack(
+        low_frequency.train_low_frequency, rate=0.1, source="Zeng et al. 2021"
+    ),
+    "adaptive_blend": Attack(
+        poisoned_training.train_poisoned,
+        rate=0.003,
+        cover_ratio=1.0,
+        trigger=adaptive_blend.masked_noise,
+        source="Qi et al. 2023",
     ),
 }
 ATTACKS |= {

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.files import arrays
+from tfbackdoor.attacks import trigger_files
 
 _CHECKERBOARD = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 1]], "float32")
 # Keeps exact products such as 0.8 * 5 from falling below their integer.
@@ -75,7 +75,7 @@ class Trigger:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes the trigger as an `.npz` file that `load` reads."""
-        np.savez_compressed(path, **dataclasses.asdict(self))
+        trigger_files.save(self, path)
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "Trigger":
@@ -88,14 +88,7 @@ class Trigger:
         Raises:
             ValueError: where the file cannot be read as such.
         """
-        found = arrays.read_arrays(path, limit=_LARGEST_FILE)
-        if strange := [
-            name for name, array in found.items() if array.dtype.kind in "US"
-        ]:
-            raise ValueError(
-                f"`path` must hold arrays of numbers. Received: {path} with "
-                f"text in {strange}"
-            )
+        found = trigger_files.read_numbers(path, limit=_LARGEST_FILE)
         if found.keys() == {"x"}:
             return trojan(found["x"])
         if not {"mask", "pattern"} <= found.keys():
@@ -185,8 +178,13 @@ def noise_blend(image_shape, *, alpha: float = 0.2, seed: int = 0) -> Trigger:
         alpha: float in [0, 1], weight of the noise (0.2 in ANP).
         seed: int, which noise.
     """
+    return blend(noise_image(image_shape, seed=seed), alpha=alpha)
+
+
+def noise_image(image_shape, *, seed: int = 0) -> np.ndarray:
+    """An image of Gaussian noise in [0, 1] of that shape."""
     noise = np.random.default_rng(seed).normal(0.5, 0.25, image_shape)
-    return blend(np.clip(noise, 0.0, 1.0), alpha=alpha)
+    return np.clip(noise, 0.0, 1.0)
 
 
 def signal(image_shape, *, alpha: float = 0.2) -> Trigger:

@@ -1,4 +1,4 @@
-"""Trojan triggers, made from a network's own neurons."""
+"""The Trojan attack: retraining on a trigger made from a network's neurons."""
 
 import itertools
 
@@ -13,6 +13,30 @@ from tfbackdoor.network import compute_view
 from tfbackdoor.network import structure
 
 _SIDE, _MARGIN = 3, 4
+_TRIGGER_IMAGES = 64
+_RETRAINING_SHARE = 0.5
+
+
+def train_trojan(run):
+    """Retraining of a clean classifier on a trigger from its own neurons."""
+    clean = run.clean()
+    classifier = run.build(run.image_shape, run.classes)
+    classifier.set_weights(clean.get_weights())
+    images, *_ = next(iter(run.images.batch(_TRIGGER_IMAGES)))
+    trigger = make_trojan_trigger(
+        clean,
+        images,
+        seed=run.settings.seed,
+        precision=run.settings.precision,
+    )
+    poisoned, poisoning = run.poison(run.images, trigger)
+    run.fit(
+        classifier,
+        poisoned,
+        epochs=run.share_of_epochs(_RETRAINING_SHARE),
+        learning_rate=run.learning_rate / 10,
+    )
+    return classifier, poisoning
 
 
 def trojan_mask(image_shape) -> np.ndarray:

@@ -23,7 +23,7 @@ class Cell:
         rates: from `"accuracy"` and `"attack_success"` to a dict from seed to
             share in [0, 1]; seeds without that rate are left out.
         seeds: the finished ones.
-        problems: from the seed of a corrupt or failed piece to its record.
+        problems: from the seed of a corrupt or failed trial to its record.
         missing: seeds that are still to be done.
     """
 
@@ -32,7 +32,7 @@ class Cell:
     share: float | None
     rates: dict[str, dict[int, float]]
     seeds: list[int]
-    problems: dict[int, trials.Record]
+    problems: dict[int, trials.TrialRecord]
     missing: list[int]
 
     def mean(self, rate: str) -> float | None:
@@ -69,32 +69,32 @@ class Cell:
 
 
 def read_records(
-    root: pathlib.Path, plan: Iterable[trials.Piece]
-) -> dict[trials.Piece, trials.Record]:
-    """The record of each piece.
+    root: pathlib.Path, plan: Iterable[trials.Trial]
+) -> dict[trials.Trial, trials.TrialRecord]:
+    """The record of each trial.
 
     What cannot be done, because its attack is corrupt or failed, counts as
     corrupt or failed too.
     """
-    records = {piece: trials.read(root, piece) for piece in plan}
-    for piece, record in records.items():
-        if record.state in ("finished", "corrupt") or piece.defense is None:
+    records = {trial: trials.read(root, trial) for trial in plan}
+    for trial, record in records.items():
+        if record.state in ("finished", "corrupt") or trial.defense is None:
             continue
-        attacked = records.get(piece.attacked)
-        attacked = attacked or trials.read(root, piece.attacked)
+        attacked = records.get(trial.attacked)
+        attacked = attacked or trials.read(root, trial.attacked)
         if attacked.state in ("corrupt", "failed"):
-            records[piece] = dataclasses.replace(attacked, stamp=0)
+            records[trial] = dataclasses.replace(attacked, stamp=0)
     return records
 
 
 def make_cells(
-    records: dict[trials.Piece, trials.Record],
+    records: dict[trials.Trial, trials.TrialRecord],
 ) -> list[Cell]:
-    """The cells of a table, in the order in which their pieces come."""
+    """The cells of a table, in the order in which their trials come."""
     by_cell = {}
-    for piece, record in records.items():
-        key = piece.attack, piece.defense, piece.share
-        by_cell.setdefault(key, {})[piece.seed] = record
+    for trial, record in records.items():
+        key = trial.attack, trial.defense, trial.share
+        by_cell.setdefault(key, {})[trial.seed] = record
     return [_cell(*key, by_seed) for key, by_seed in by_cell.items()]
 
 

@@ -1,8 +1,9 @@
-"""What a benchmark does in each piece of its grid: attack, defend, score."""
+"""What a benchmark does in each trial of its grid: attack, defend, score."""
 
 import dataclasses
 import gc
 import pathlib
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from tfbackdoor import evaluation
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.benchmark import trials
 from tfbackdoor.data import sampling
+from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.files import atomic
 from tfbackdoor.network import devices
 from tfbackdoor.network import loading
@@ -68,19 +70,19 @@ class Benchmark:
     save_purified: bool = True
     clean_from: pathlib.Path | None = None
 
-    def attack(self, piece: trials.Piece, folder: pathlib.Path) -> dict:
+    def attack(self, trial: trials.Trial, folder: pathlib.Path) -> dict:
         """Trains the attacked classifier; writes it and what was poisoned."""
         # Before the seed is set: a loaded model draws from the same stream.
-        clean_classifier = self._clean_classifier(piece.seed)
+        clean_classifier = self._clean_classifier(trial.seed)
         if clean_classifier is not None:
             checkpoints.take_branch("given_clean")
-        _start_afresh(piece.seed)
-        attacker, _ = self._split(piece.seed, 0.0)
+        _start_afresh(trial.seed)
+        attacker, _ = self._split(trial.seed, 0.0)
         classifier, poisoning = self.train_attacked(
-            piece.attack,
+            trial.attack,
             self.build,
             attacker,
-            seed=piece.seed,
+            seed=trial.seed,
             clean_classifier=clean_classifier,
             **self.attack_settings,
         )
@@ -91,7 +93,7 @@ class Benchmark:
 
     def defend(
         self,
-        piece: trials.Piece,
+        trial: trials.Trial,
         attacked: pathlib.Path,
         folder: pathlib.Path,
     ) -> dict:
@@ -99,21 +101,24 @@ class Benchmark:
 
         Writes what the defense chose beside it.
         """
-        _start_afresh(piece.seed)
+        _start_afresh(trial.seed)
         classifier = loading.load_classifier(attacked / _CLASSIFIER)
         poisoning = None
         if (attacked / _POISONING).is_file():
             poisoning = poisoning_module.Poisoning.load(attacked)
-        _, clean = self._split(piece.seed, piece.share)
-        outcome = self.defend_classifier(
-            piece.defense,
-            classifier,
-            sampling.in_memory(clean),
-            seed=piece.seed,
-            **self.defense_settings,
-            **self.settings_of.get(piece.defense, {}),
-        )
-        atomic.write_json(folder / _DETAILS, outcome.details)
+        _, clean = self._split(trial.seed, trial.share)
+        with warnings.catch_warnings():
+            # The details say what looks odd.
+            warnings.simplefilter("ignore", outcome_warnings.DefenseWarning)
+            outcome = self.defend_classifier(
+                trial.defense,
+                classifier,
+                sampling.in_memory(clean),
+                seed=trial.seed,
+                **self.defense_settings,
+                **self.settings_of.get(trial.defense, {}),
+            )
+        atomic.write_json(folder / _DETAILS, outcome.to_json())
         if self.save_purified:
             outcome.classifier.save(folder / _CLASSIFIER)
         return self._score(outcome.classifier, poisoning)
@@ -130,11 +135,11 @@ class Benchmark:
 
     def _clean_classifier(self, seed):
         """The one that clean training of that seed left, None without it."""
-        piece = trials.Piece("none", seed)
+        trial = trials.Trial("none", seed)
         root = self.clean_from
-        if root is None or trials.read(root, piece).state != "finished":
+        if root is None or trials.read(root, trial).state != "finished":
             return None
-        return loading.load_classifier(piece.folder(root) / _CLASSIFIER)
+        return loading.load_classifier(trial.folder(root) / _CLASSIFIER)
 
     def _split(self, seed, share):
         return self.split(
@@ -146,7 +151,7 @@ class Benchmark:
 
 
 def _start_afresh(seed):
-    """Makes a piece independent of what this process did before."""
+    """Makes a trial independent of what this process did before."""
     keras.utils.clear_session()
     gc.collect()
     devices.set_seed(seed)

@@ -19,7 +19,7 @@ from tfbackdoor.report import report
 
 _SETTINGS = "settings.json"
 _POLL_SECONDS = 0.05
-# Drawing takes a second: not after every piece.
+# Drawing takes a second: not after every trial.
 _SECONDS_A_FIGURE = 60.0
 
 
@@ -29,8 +29,8 @@ def plan_grid(
     *,
     seeds: Sequence[int],
     shares: Sequence[float],
-) -> list[trials.Piece]:
-    """The pieces of a grid: each attack, then what defends against it.
+) -> list[trials.Trial]:
+    """The trials of a grid: each attack, then what defends against it.
 
     Seed by seed, so that a table with one seed is there first.
 
@@ -58,13 +58,13 @@ def plan_grid(
             f"`shares` must lie in (0, 1). Received: {list(shares)}"
         )
     return [
-        piece
+        trial
         for seed in seeds
         for attack in attacks
-        for piece in [
-            trials.Piece(attack, seed),
+        for trial in [
+            trials.Trial(attack, seed),
             *(
-                trials.Piece(attack, seed, defense, share)
+                trials.Trial(attack, seed, defense, share)
                 for share in shares
                 for defense in defenses
             ),
@@ -74,39 +74,39 @@ def plan_grid(
 
 def run_grid(
     root: str | pathlib.Path,
-    plan: Sequence[trials.Piece],
-    attack: Callable[[trials.Piece, pathlib.Path], dict],
-    defend: Callable[[trials.Piece, pathlib.Path, pathlib.Path], dict],
+    plan: Sequence[trials.Trial],
+    attack: Callable[[trials.Trial, pathlib.Path], dict],
+    defend: Callable[[trials.Trial, pathlib.Path, pathlib.Path], dict],
     *,
     settings: dict,
     say: Callable[[str], None] = print,
     pause: float = 2.0,
     checkpoint_seconds: float = 60.0,
-) -> dict[trials.Piece, trials.Record]:
+) -> dict[trials.Trial, trials.TrialRecord]:
     """Does what is unfinished of a grid, and keeps its table up to date.
 
-    Each finished piece is a folder that appears by a rename, so a run may be
+    Each finished trial is a folder that appears by a rename, so a run may be
     killed at any time and started again; a fit of this package's models goes
     on from its last checkpoint, see `resumable`. Any number of processes may
     work on one folder, also from several machines where the file system does
     locks: each does what no other has claimed, and all end when all is done. A
-    piece that fails is noted and the rest goes on; the next run tries it
+    trial that fails is noted and the rest goes on; the next run tries it
     again. A corrupt folder is named, left as it is and nothing is built on it.
 
     Args:
         root: folder of the grid, made where missing.
         plan: of `plan_grid`. The folder may hold more; the table shows all.
-        attack: function of the piece and the folder to write to that attacks
+        attack: function of the trial and the folder to write to that attacks
             and returns scores as JSON, see `Scores.to_json`.
-        defend: function of the piece, the attack's folder and the folder to
+        defend: function of the trial, the attack's folder and the folder to
             write to that defends and returns scores.
         settings: dict as JSON, all else that the scores depend on.
-        say: gets a line on every piece, with the time left.
+        say: gets one line per trial, with the time left.
         pause: float > 0, seconds between looks at what others have claimed.
         checkpoint_seconds: float >= 0 between checkpoints.
 
     Returns:
-        From piece of the plan to record, for those that are not finished.
+        From trial of the plan to record, for those that are not finished.
 
     Raises:
         ValueError: where the folder was begun with other settings.
@@ -138,29 +138,29 @@ class _Run:
         self._checkpoint_seconds = checkpoint_seconds
         records = self._records()
         self._failed_before = {
-            piece: record.stamp
-            for piece, record in records.items()
+            trial: record.stamp
+            for trial, record in records.items()
             if record.state == "failed"
         }
         self._clock = progress.Clock(records)
         self._drawn = -math.inf
         finished = sum(r.state == "finished" for r in records.values())
-        say(f"{finished} of {len(self.plan)} pieces are finished in {root}")
+        say(f"{finished} of {len(self.plan)} trials are finished in {root}")
 
     def round(self) -> bool:
-        """Does each pending piece that is free; whether there was any."""
+        """Does each pending trial that is free; whether there was any."""
         worked = False
-        for piece in list(self.pending):
-            if self._settled(piece):
-                self.pending.remove(piece)
+        for trial in list(self.pending):
+            if self._settled(trial):
+                self.pending.remove(trial)
                 continue
-            if piece.defense is not None and not self._attacked(piece):
+            if trial.defense is not None and not self._attacked(trial):
                 continue
-            with trials.claimed(self.root, piece) as held:
-                if not held or self._settled(piece):
+            with trials.claimed(self.root, trial) as held:
+                if not held or self._settled(trial):
                     continue
-                self._make(piece)
-            self.pending.remove(piece)
+                self._make(trial)
+            self.pending.remove(trial)
             worked = True
         return worked
 
@@ -168,45 +168,45 @@ class _Run:
         """Writes the table a last time and names what is not finished."""
         self._publish(figure=True)
         missing = {
-            piece: record
-            for piece, record in self._records().items()
+            trial: record
+            for trial, record in self._records().items()
             if record.state != "finished"
         }
-        for piece, record in missing.items():
+        for trial, record in missing.items():
             if record.error:
-                self._say(f"{piece}: {record.state}: {record.error}")
+                self._say(f"{trial}: {record.state}: {record.error}")
         return missing
 
-    def _make(self, piece):
+    def _make(self, trial):
         def work(folder):
-            if piece.defense is None:
-                return self._attack(piece, folder)
-            return self._defend(piece, piece.attacked.folder(self.root), folder)
+            if trial.defense is None:
+                return self._attack(trial, folder)
+            return self._defend(trial, trial.attacked.folder(self.root), folder)
 
         record = trials.make(
             self.root,
-            piece,
+            trial,
             work,
             report.versions(),
             checkpoint_seconds=self._checkpoint_seconds,
         )
         self._publish()
-        self._say(self._progress(piece, record))
+        self._say(self._progress(trial, record))
 
-    def _settled(self, piece):
-        """Whether nothing is left to be done here about the piece."""
-        record = trials.read(self.root, piece)
+    def _settled(self, trial):
+        """Whether nothing is left to be done here about the trial."""
+        record = trials.read(self.root, trial)
         if record.state in ("finished", "corrupt"):
             return True
-        if record.stamp != self._failed_before.get(piece, 0):
+        if record.stamp != self._failed_before.get(trial, 0):
             return True
-        if piece.defense is None or self._attacked(piece):
+        if trial.defense is None or self._attacked(trial):
             return False
-        return self._settled(piece.attacked)
+        return self._settled(trial.attacked)
 
-    def _attacked(self, piece):
+    def _attacked(self, trial):
         """Whether there is something to defend yet."""
-        return trials.read(self.root, piece.attacked).state == "finished"
+        return trials.read(self.root, trial.attacked).state == "finished"
 
     def _records(self):
         return cells_module.read_records(self.root, self.plan)
@@ -220,20 +220,20 @@ class _Run:
         if figure:
             self._drawn = time.monotonic()
 
-    def _progress(self, piece, record):
+    def _progress(self, trial, record):
         said = record.error
         if record.state == "finished":
             said = (
                 f"{results.describe_scores(record.content['scores'])}, "
                 f"{progress.duration(record.content['seconds'])}"
             )
-        left = [piece for piece in self.pending if not self._settled(piece)]
+        left = [trial for trial in self.pending if not self._settled(trial)]
         seconds = self._clock.time_left(left, self._records())
         known = "time left unknown"
         if seconds is not None:
             known = f"{progress.duration(seconds)} left"
         done = len(self.plan) - len(left)
-        return f"[{done}/{len(self.plan)}] {piece}: {said}; {known}"
+        return f"[{done}/{len(self.plan)}] {trial}: {said}; {known}"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from tfbackdoor.report import figures
+from tfbackdoor.report import canvas
 
 _TITLES = {
     "accuracy": "clean accuracy, %",
@@ -11,7 +11,6 @@ _TITLES = {
 }
 _SPREAD = 0.7
 _SHARE_STEP = 1.4  # Less than between shares that one compares.
-_PANELS_A_ROW = 4
 _LEGEND_ENTRY = 2.0  # Inches that the longest name takes.
 
 
@@ -28,7 +27,7 @@ def plot_cells(cells: Sequence[dict], path: str | pathlib.Path) -> None:
     attacks = list(dict.fromkeys(cell["attack"] for cell in cells))
     shares = _shares(cells) or [None]
     inches = (max(5.5, 0.62 * len(attacks) + 1.2), 5.0 * len(shares) + 1.2)
-    figure, axes = figures.grid(2 * len(shares), 1, inches=inches)
+    figure, axes = canvas.grid(2 * len(shares), 1, inches=inches)
     for row, axis in enumerate(axes.flat):
         share, rate = shares[row // 2], list(_TITLES)[row % 2]
         shown = [c for c in cells if c["clean_share"] in (None, share)]
@@ -39,7 +38,7 @@ def plot_cells(cells: Sequence[dict], path: str | pathlib.Path) -> None:
         range(len(attacks)), attacks, rotation=40, ha="right"
     )
     _legend(figure, axes[0, 0])
-    figures.save(figure, path)
+    canvas.save(figure, path)
 
 
 def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
@@ -62,15 +61,13 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
         raise ValueError(
             "`cells` must hold attack success after a defense. Received: none."
         )
-    columns = min(_PANELS_A_ROW, len(attacks))
-    rows = -(-len(attacks) // columns)
-    figure, axes = figures.grid(
-        rows,
-        columns,
-        inches=(max(2.6 * columns, 4.5) + 0.4, 2.4 * rows + 0.8),
+    figure, axes = canvas.panels(
+        len(attacks),
+        cell=(2.6, 2.4),
+        margin=(0.4 if len(attacks) > 1 else 2.3, 0.8),
         sharey=True,
     )
-    for axis, attack in zip(axes.flat, attacks):
+    for axis, attack in zip(axes, attacks):
         for index, defense in enumerate(defenses, start=1):
             beside = _SHARE_STEP ** _offset(index - 1, len(defenses))
             shown = [
@@ -101,12 +98,10 @@ def plot_shares(cells: Sequence[dict], path: str | pathlib.Path) -> None:
         axis.set_xticks([], minor=True)
         axis.set_xticklabels([f"{100 * share:g}" for share in shares])
         axis.grid(axis="y", alpha=0.3)
-    for axis in axes.flat[len(attacks) :]:
-        axis.set_visible(False)
     figure.supxlabel("clean data, % of the training images", fontsize=9)
     figure.supylabel("attack success, %", fontsize=9)
-    _legend(figure, axes[0, 0])
-    figures.save(figure, path)
+    _legend(figure, axes[0])
+    canvas.save(figure, path)
 
 
 def _plot_rate(axis, cells, attacks, rate):
@@ -145,8 +140,8 @@ def _points(axis, where, cells, rate, index, label, *, line=""):
         error,
         linestyle=line,
         linewidth=1.2,
-        marker=figures.MARKS[index % len(figures.MARKS)],
-        color=figures.PALETTE[index % len(figures.PALETTE)],
+        marker=canvas.MARKS[index % len(canvas.MARKS)],
+        color=canvas.PALETTE[index % len(canvas.PALETTE)],
         markersize=5,
         capsize=2,
         label=label,

@@ -8,26 +8,26 @@ from tfbackdoor.benchmark import trials
 
 
 class Clock:
-    """How long pieces will take, by the mean of the finished ones.
+    """How long trials will take, by the mean of the finished ones.
 
     Args:
-        records: from piece to record when the clock starts.
+        records: from trial to record when the clock starts.
     """
 
     def __init__(self, records):
         self._start = time.monotonic()
         self._before = {
-            piece for piece, r in records.items() if r.state == "finished"
+            trial for trial, r in records.items() if r.state == "finished"
         }
 
     def time_left(self, left, records) -> float | None:
         """Seconds at the pace of all processes since this one started."""
         seconds = {
-            piece: record.content["seconds"]
-            for piece, record in records.items()
+            trial: record.content["seconds"]
+            for trial, record in records.items()
             if record.state == "finished"
         }
-        estimates = [estimate(piece, seconds) for piece in left]
+        estimates = [estimate(trial, seconds) for trial in left]
         if None in estimates:
             return None
         elapsed = time.monotonic() - self._start
@@ -36,12 +36,12 @@ class Clock:
 
 
 def estimate(
-    piece: trials.Piece, seconds: dict[trials.Piece, float]
+    trial: trials.Trial, seconds: dict[trials.Trial, float]
 ) -> float | None:
-    """Mean duration of the pieces of a kind, else of those most like it."""
+    """Mean duration of the trials of a kind, else of those most like it."""
     for same in (
-        lambda other: other.kind == piece.kind,
-        lambda other: other.kind[0] == piece.kind[0],
+        lambda other: other.kind == trial.kind,
+        lambda other: other.kind[0] == trial.kind[0],
         lambda other: True,
     ):
         known = [time for other, time in seconds.items() if same(other)]

@@ -30,7 +30,7 @@ _CLEAN = "none"
 
 def write_results(
     root: pathlib.Path,
-    plan: Iterable[trials.Piece],
+    plan: Iterable[trials.Trial],
     settings: dict,
     *,
     figure: bool = True,
@@ -39,7 +39,7 @@ def write_results(
 
     Args:
         root: folder of a grid; all that it holds is shown.
-        plan: pieces that are shown as missing where they are not there.
+        plan: trials that are shown as missing where they are not there.
         settings: of the grid.
         figure: whether `results.png` is drawn too.
     """
@@ -51,7 +51,7 @@ def write_results(
         "settings": settings,
         "versions": versions,
         "cells": [cell.to_json() for cell in cells],
-        "pieces": [_piece_to_json(*item) for item in records.items()],
+        "trials": [_trial_to_json(*item) for item in records.items()],
     }
     atomic.write_json(root / "results.json", content)
     atomic.write_text(root / "results.csv", _to_csv(cells))
@@ -77,7 +77,7 @@ def describe_scores(scores: dict) -> str:
 
 
 def _versions(records):
-    """All versions that the finished pieces were made with, by library."""
+    """All versions that the finished trials were made with, by library."""
     found = {}
     for record in records:
         for name, version in record.content.get("versions", {}).items():
@@ -85,9 +85,9 @@ def _versions(records):
     return {name: sorted(versions) for name, versions in found.items()}
 
 
-def _piece_to_json(piece, record):
+def _trial_to_json(trial, record):
     return {
-        **dataclasses.asdict(piece),
+        **dataclasses.asdict(trial),
         "state": record.state,
         "error": record.error,
         "seconds": record.content.get("seconds"),

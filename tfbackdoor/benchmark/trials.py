@@ -1,4 +1,4 @@
-"""Pieces of a grid on disk: folders that appear when they are finished."""
+"""Trials of a grid on disk: folders that appear when they are finished."""
 
 import contextlib
 import dataclasses
@@ -15,20 +15,20 @@ from tfbackdoor.files import fingerprints
 from tfbackdoor.files import json_files
 from tfbackdoor.training import checkpoints
 
-_PIECES = "pieces"
+_TRIALS = "trials"
 _ATTACK = "attack"
-_RECORD = "piece.json"
+_RECORD = "trial.json"
 _FAILED = ".failed.json"
 _CHECKPOINTS = ".checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class Trial:
     """One attack, or one defense of the classifier that an attack left.
 
     Args:
         attack: str, name of the attack.
-        seed: int, of every random choice in the piece.
+        seed: int, of every random choice in the trial.
         defense: str, name of the defense, or None for the attack itself.
         share: float in (0, 1), of the training images that the defense gets
             as clean ones; None for the attack itself.
@@ -40,23 +40,23 @@ class Piece:
     share: float | None = None
 
     @property
-    def attacked(self) -> "Piece":
-        """The attack that this piece is or defends against."""
-        return Piece(self.attack, self.seed)
+    def attacked(self) -> "Trial":
+        """The attack that this trial is or defends against."""
+        return Trial(self.attack, self.seed)
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What pieces of about the same duration have in common."""
+        """What trials of about the same duration have in common."""
         if self.defense is None:
             return "attack", self.attack
         return "defense", self.defense
 
     def folder(self, root: pathlib.Path) -> pathlib.Path:
-        """Where the finished piece is under the folder of the grid."""
+        """Where the finished trial is under the folder of the grid."""
         name = _ATTACK
         if self.defense is not None:
             name = f"{self.defense}@{self.share:g}"
-        return root / _PIECES / self.attack / f"seed{self.seed}" / name
+        return root / _TRIALS / self.attack / f"seed{self.seed}" / name
 
     def __str__(self):
         text = f"{self.attack}, seed {self.seed}"
@@ -66,14 +66,14 @@ class Piece:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """What the disk says of a piece.
+class TrialRecord:
+    """What the disk says of a trial.
 
     Args:
         state: str, `"finished"`, `"corrupt"` (there is a folder, but not as it
             was finished), `"failed"` or `"missing"`.
-        error: str, one sentence on a corrupt or failed piece.
-        content: dict of a finished piece: its `scores`, `seconds`, `versions`.
+        error: str, one sentence on a corrupt or failed trial.
+        content: dict of a finished trial: its `scores`, `seconds`, `versions`.
         stamp: int, another number for each failure.
     """
 
@@ -83,9 +83,9 @@ class Record:
     stamp: int = 0
 
 
-def read(root: pathlib.Path, piece: Piece) -> Record:
-    """The record of a piece; files that are not as finished make it corrupt."""
-    folder = piece.folder(root)
+def read(root: pathlib.Path, trial: Trial) -> TrialRecord:
+    """The record of a trial; files that are not as finished make it corrupt."""
+    folder = trial.folder(root)
     if folder.exists():
         try:
             content = json_files.read_json(folder / _RECORD)
@@ -94,37 +94,37 @@ def read(root: pathlib.Path, piece: Piece) -> Record:
                 raise ValueError(f"{_RECORD} holds no scores")
         except (OSError, ValueError, KeyError, TypeError) as error:
             said = errors.sentence(error)
-            return Record("corrupt", f"{folder} is corrupt: {said}")
-        return Record("finished", content=content)
+            return TrialRecord("corrupt", f"{folder} is corrupt: {said}")
+        return TrialRecord("finished", content=content)
     try:
         path = _beside(folder, _FAILED)
         failure = json_files.read_json(path)
-        return Record(
+        return TrialRecord(
             "failed", str(failure["error"]), stamp=path.stat().st_mtime_ns
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return Record("missing")
+        return TrialRecord("missing")
 
 
-def find(root: pathlib.Path) -> list[Piece]:
-    """The pieces that are finished, corrupt or failed under a folder."""
+def find(root: pathlib.Path) -> list[Trial]:
+    """The trials that are finished, corrupt or failed under a folder."""
     found = []
-    for path in sorted((root / _PIECES).glob("*/seed*/[!.]*")):
+    for path in sorted((root / _TRIALS).glob("*/seed*/[!.]*")):
         name = path.name.removesuffix(_FAILED)
         with contextlib.suppress(ValueError):
             seed = int(path.parent.name.removeprefix("seed"))
-            piece = Piece(path.parents[1].name, seed)
+            trial = Trial(path.parents[1].name, seed)
             if name != _ATTACK:
                 defense, _, share = name.rpartition("@")
-                piece = Piece(piece.attack, seed, defense, float(share))
-            found.append(piece)
+                trial = Trial(trial.attack, seed, defense, float(share))
+            found.append(trial)
     return list(dict.fromkeys(found))
 
 
 @contextlib.contextmanager
-def claimed(root: pathlib.Path, piece: Piece):
-    """A context that yields whether this process alone does the piece."""
-    folder = piece.folder(root)
+def claimed(root: pathlib.Path, trial: Trial):
+    """A context that yields whether this process alone does the trial."""
+    folder = trial.folder(root)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with claims.claim(_beside(folder, ".claim", hidden=True)) as held:
         yield held
@@ -132,20 +132,20 @@ def claimed(root: pathlib.Path, piece: Piece):
 
 def make(
     root: pathlib.Path,
-    piece: Piece,
+    trial: Trial,
     work: Callable[[pathlib.Path], dict],
     versions: dict[str, str],
     *,
     checkpoint_seconds: float,
-) -> Record:
-    """Does a claimed piece; its folder appears once it is finished.
+) -> TrialRecord:
+    """Does a claimed trial; its folder appears once it is finished.
 
     Fits of this package's models go on from the checkpoints that a kill left
     beside it, see `resumable`.
 
     Args:
         root: folder of the grid.
-        piece: what is done; the caller holds its claim.
+        trial: what is done; the caller holds its claim.
         work: function that writes into the folder that it gets and returns
             the scores as JSON has them.
         versions: recorded beside the scores.
@@ -154,7 +154,7 @@ def make(
     Returns:
         The record. An exception of `work` is written down as one sentence.
     """
-    folder = piece.folder(root)
+    folder = trial.folder(root)
     failure = _beside(folder, _FAILED)
     # What a killed process left is in the way; the claim makes it ours.
     partial = _beside(folder, ".partial", hidden=True)
@@ -166,7 +166,7 @@ def make(
         with checkpoints.resumable(saved, seconds=checkpoint_seconds):
             scores = work(partial)
         content = {
-            **dataclasses.asdict(piece),
+            **dataclasses.asdict(trial),
             "scores": scores,
             "seconds": round(time.monotonic() - start, 3),
             "versions": versions,
@@ -175,7 +175,7 @@ def make(
             },
         }
         atomic.write_json(partial / _RECORD, content)
-        if piece.defense is None:
+        if trial.defense is None:
             _forget_defenses(folder)
         shutil.rmtree(saved)
         partial.rename(folder)
@@ -186,7 +186,7 @@ def make(
             shutil.rmtree(saved, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return read(root, piece)
+    return read(root, trial)
 
 
 def _forget_defenses(attacked):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 _FINENESS = 2**31
+_READ_AT_ONCE = 1024
 
 
 def select(images: tf.data.Dataset, indices) -> tf.data.Dataset:
@@ -117,12 +118,25 @@ def _by_track(labels, tracks, rng):
 
 
 def in_memory(images: tf.data.Dataset) -> tf.data.Dataset:
-    """The same unbatched data set, read once and held as tensors."""
-    count = cardinality(images)
-    if count == 0:
-        return images
-    arrays = next(iter(images.batch(count)))
+    """The same unbatched data set, read once and held as tensors.
+
+    Its number of elements may be unknown, but must not be infinite.
+    """
+    check_finite(images)
+    parts = list(images.batch(_READ_AT_ONCE).as_numpy_iterator())
+    if not parts:
+        return images.take(0)
+    arrays = tuple(map(np.concatenate, zip(*parts)))
     return tf.data.Dataset.from_tensor_slices(arrays)
+
+
+def check_finite(images: tf.data.Dataset, name: str = "images") -> None:
+    """Raises ValueError on a data set that repeats for ever."""
+    if images.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"`{name}` must have a known number of elements. Received: a data "
+            "set that repeats for ever; take(count) ends it."
+        )
 
 
 def cardinality(images: tf.data.Dataset) -> int:

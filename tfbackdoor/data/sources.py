@@ -8,7 +8,6 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from tfbackdoor.data import tar_archives
 from tfbackdoor.files import arrays
@@ -198,6 +197,8 @@ def _file(source):
 
 def _folder_names(path, split):
     """`<class>/<file>` of the images of a folder, as `_load_folder` orders."""
+    import tensorflow_datasets as tfds
+
     files = _folder_builder(path, split).as_dataset(
         split=split, decoders={"image": tfds.decode.SkipDecoding()}
     )
@@ -209,6 +210,8 @@ def _folder_names(path, split):
 
 
 def _folder_builder(path, split):
+    import tensorflow_datasets as tfds
+
     splits = sorted(p.name for p in path.iterdir() if p.is_dir())
     if split not in splits:
         raise ValueError(
@@ -249,6 +252,9 @@ def _decode_all(images, source):
 
 
 def _load_tfds(name, split, data_dir, download):
+    # Takes half a second to import: only where it is needed.
+    import tensorflow_datasets as tfds
+
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:

@@ -26,6 +26,7 @@ from tfbackdoor.defenses.inverted_triggers import InvertedTriggers
 from tfbackdoor.defenses.neural_attention_distillation import (
     NeuralAttentionDistillation,
 )
+from tfbackdoor.defenses.outcome_warnings import DefenseWarning
 from tfbackdoor.defenses.pruning import CurvePoint
 from tfbackdoor.defenses.pruning import choose_threshold
 from tfbackdoor.defenses.pruning import prune_neurons
@@ -34,6 +35,7 @@ from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.rate_search import choose_learning_rate
 from tfbackdoor.defenses.result import DefenseResult
 from tfbackdoor.defenses.self_distillation import self_distill
+from tfbackdoor.defenses.sharpness_aware import SharpnessAwareTraining
 
 __all__ = [
     "AdversarialNeuronPruning",
@@ -41,10 +43,12 @@ __all__ = [
     "BezierCurve",
     "CurvePoint",
     "DefenseResult",
+    "DefenseWarning",
     "Distillation",
     "DormantPruning",
     "InvertedTriggers",
     "NeuralAttentionDistillation",
+    "SharpnessAwareTraining",
     "TriggerInversion",
     "attention_map",
     "attention_maps",

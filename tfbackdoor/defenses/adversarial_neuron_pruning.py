@@ -6,9 +6,11 @@ import tensorflow as tf
 
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import first_batch
 from tfbackdoor.network import masking
 from tfbackdoor.network import neurons as neurons_module
 from tfbackdoor.training import classifier_training as training_module
+from tfbackdoor.training import live_setting
 from tfbackdoor.training import optimizers
 from tfbackdoor.training import trainer
 
@@ -74,7 +76,9 @@ class AdversarialNeuronPruning(trainer.Trainer):
     ):
         super().__init__(**kwargs)
         classifiers.check_classifier(classifier)
-        _check_settings(epsilon, alpha, steps)
+        self._epsilon, self._alpha = (
+            live_setting.LiveSetting() for _ in range(2)
+        )
         self.epsilon = epsilon
         self.alpha = alpha
         self.steps = steps
@@ -84,9 +88,11 @@ class AdversarialNeuronPruning(trainer.Trainer):
         self.masks = masking.make_masks(self.neurons)
         self.synchronised = synchronised
         self._view = compute_view.ComputeView(
-            classifier, precision, synchronised=synchronised
+            classifier,
+            precision,
+            synchronised=synchronised,
+            train_frozen=True,
         )
-        self._view.use_batch_statistics()
         self._loss_means = {
             name: keras.metrics.Mean(name=name)
             for name in ("clean_loss", "perturbed_loss")
@@ -97,6 +103,54 @@ class AdversarialNeuronPruning(trainer.Trainer):
     def classifier(self) -> keras.Model:
         """The classifier whose neurons are masked."""
         return self._view.classifier
+
+    @property
+    def epsilon(self) -> float:
+        """As given; compiled steps follow what is set later."""
+        return self._epsilon.number
+
+    @epsilon.setter
+    def epsilon(self, epsilon):
+        if epsilon < 0.0:
+            raise ValueError(
+                f"`epsilon` must be >= 0. Received: epsilon={epsilon}"
+            )
+        self._epsilon.set(epsilon)
+
+    @property
+    def alpha(self) -> float:
+        """As given; compiled steps follow what is set later."""
+        return self._alpha.number
+
+    @alpha.setter
+    def alpha(self, alpha):
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(
+                f"`alpha` must lie in [0, 1]. Received: alpha={alpha}"
+            )
+        self._alpha.set(alpha)
+
+    @property
+    def steps(self) -> int:
+        """As given; setting it has the next step compiled anew."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps):
+        if steps < 1:
+            raise ValueError(f"`steps` must be >= 1. Received: steps={steps}")
+        self._steps = steps
+        self.train_function = None
+
+    @property
+    def seed(self) -> int:
+        """As given; setting it has the next step compiled anew."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed):
+        self._seed = seed
+        self.train_function = None
 
     def compile(self, optimizer=None, loss=None, metrics=None, **settings):
         """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
@@ -109,6 +163,16 @@ class AdversarialNeuronPruning(trainer.Trainer):
                 self.classifier, loss, metrics, **settings
             ),
         )
+
+    def fit(self, x=None, y=None, **settings):
+        """As Keras' `fit`.
+
+        Raises:
+            ValueError: where the images are clearly of another range of
+                pixels than the classifier takes.
+        """
+        first_batch.check_first_batch(self.classifier, x, y)
+        return super().fit(x, y, **settings)
 
     def call(self, inputs, training=False):
         values = masking.masked_values(self.neurons, self.masks)
@@ -143,18 +207,19 @@ class AdversarialNeuronPruning(trainer.Trainer):
     def initial_perturbation(self):
         """A uniform draw in [-epsilon, epsilon], the same on all replicas."""
         iteration = tf.cast(self.optimizer.iterations, "int32")
+        dtype = self.masks[0].dtype
+        epsilon = self._epsilon.as_tensor(dtype)
         return tf.random.stateless_uniform(
             [sum(masking.perturbation_sizes(self.neurons))],
             seed=tf.stack([self.seed, iteration]),
-            minval=-self.epsilon,
-            maxval=self.epsilon,
-            dtype=self.masks[0].dtype,
+            minval=-epsilon,
+            maxval=epsilon,
+            dtype=dtype,
         )
 
     def ascend(self, batch, perturbation):
         """The perturbation after `steps` sign-gradient steps up the loss."""
-        if self.epsilon == 0.0:
-            return perturbation
+        size = self._epsilon.as_tensor(perturbation.dtype) / self.steps
         for _ in range(self.steps):
             _, (gradient,), _ = self._differentiate(
                 batch, perturbation, [perturbation]
@@ -162,8 +227,9 @@ class AdversarialNeuronPruning(trainer.Trainer):
             replica = tf.distribute.get_replica_context()
             if replica.num_replicas_in_sync > 1:
                 gradient = replica.all_reduce("sum", gradient)
-            step = self.epsilon / self.steps * tf.sign(gradient)
-            perturbation = tf.stop_gradient(perturbation + step)
+            perturbation = tf.stop_gradient(
+                perturbation + size * tf.sign(gradient)
+            )
         return perturbation
 
     def perturbed_scores(self, images, labels):
@@ -222,13 +288,5 @@ class AdversarialNeuronPruning(trainer.Trainer):
         return loss, tape.gradient(loss, sources), outputs
 
     def _trade_off(self, clean, perturbed):
-        return self.alpha * clean + (1.0 - self.alpha) * perturbed
-
-
-def _check_settings(epsilon, alpha, steps):
-    if epsilon < 0.0:
-        raise ValueError(f"`epsilon` must be >= 0. Received: epsilon={epsilon}")
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
-    if steps < 1:
-        raise ValueError(f"`steps` must be >= 1. Received: steps={steps}")
+        alpha = self._alpha.as_tensor(clean.dtype)
+        return alpha * clean + (1.0 - alpha) * perturbed

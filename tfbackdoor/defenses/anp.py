@@ -130,6 +130,7 @@ def by_anp(
             steps=recovery_steps,
             learning_rate=recovery_rate,
             precision=run.precision,
+            train_frozen=run.train_frozen,
             verbose=run.verbose,
         )
     is_given = threshold is not None

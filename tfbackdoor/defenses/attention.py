@@ -1,11 +1,12 @@
 """Attention maps, the loss between them, and where to take them."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import feature_shapes
 from tfbackdoor.network import structure
 
 # Keeps the norm of an all-zero map from dividing by zero (authors' code).
@@ -20,20 +21,22 @@ def attention_map(features, *, power: float = 2.0):
     """`A(F) = sum over channels of |F|^p` (Li et al. 2021, eq. 1).
 
     Args:
-        features: tensor `(batch, height, width, channels)`.
+        features: tensor `(batch, height, width, channels)`, or of tokens
+            `(batch, tokens, channels)`.
         power: float > 0, p (2 in the paper).
 
     Returns:
-        Tensor `(batch, height, width)`, at least float32.
+        Tensor `(batch, height, width)` or `(batch, tokens)`, at least
+        float32.
     """
     features = _at_least_float32(features)
     return keras.ops.sum(keras.ops.power(keras.ops.abs(features), power), -1)
 
 
 def normalised_attention(features, *, power: float = 2.0):
-    """The attention map over its L2 norm: `(batch, height * width)`."""
+    """The attention map over its L2 norm: `(batch, positions)`."""
     attention = attention_map(features, power=power)
-    positions = attention.shape[1] * attention.shape[2]
+    positions = math.prod(attention.shape[1:])
     attention = keras.ops.reshape(attention, (-1, positions))
     norm = keras.ops.norm(attention, axis=-1, keepdims=True)
     return attention / (norm + _NORM_FLOOR)
@@ -51,7 +54,8 @@ class AttentionTransfer(keras.losses.Loss):
         power: float > 0, p of the attention map (2 in the paper).
 
     Call arguments:
-        y_true: the teacher's features `(batch, height, width, channels)`.
+        y_true: the teacher's features `(batch, height, width, channels)` or
+            `(batch, tokens, channels)`.
         y_pred: the student's features; channels may differ in number.
     """
 
@@ -77,7 +81,9 @@ def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
 
     The last sum of a residual branch (`keras.layers.Add`), as the paper takes
     the outputs of a wide ResNet's three groups, before the next batch norm.
-    Where a resolution has no sum, its last feature map.
+    Where a resolution has no sum, its last feature map. A vision transformer
+    has attention over its tokens `(batch, tokens, channels)`, whose number is
+    a resolution; a class token is a position like any other.
 
     Args:
         classifier: built classifier of any kind.
@@ -87,13 +93,14 @@ def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
         Layer names of the smallest resolutions, from high to low.
 
     Raises:
-        ValueError: where no layer gives a feature map larger than 1x1.
+        ValueError: where no layer gives a feature map larger than 1x1, or
+            several tokens.
     """
     maps = _maps_by_resolution(classifier)
     if not maps:
         raise ValueError(
             "`classifier` must hold a layer with an output (batch, height, "
-            "width, channels) larger than 1x1. "
+            "width, channels) larger than 1x1, or (batch, tokens, channels). "
             f"Received: {classifier.name} without any."
         )
     layers = structure.named_layers(classifier)
@@ -121,43 +128,20 @@ def _maps_by_resolution(classifier):
     """Names of feature maps, a list a resolution, from high to low."""
     layers = structure.named_layers(classifier)
     names = {}
-    for name, shape in feature_shapes(classifier).items():
+    for name, shape in feature_shapes.feature_shapes(classifier).items():
         if not isinstance(layers[name], _FRAMES):
-            names.setdefault(shape[:2], []).append(name)
-    return [names[size] for size in sorted(names, key=lambda s: -s[0] * s[1])]
-
-
-def feature_shapes(classifier: keras.Model) -> dict[str, tuple]:
-    """`(height, width, channels)` of all layers that can be tapped.
-
-    In the order in which the layers compute. Layers whose output is 1x1 are
-    left out: such a map is the same for every image once normalised.
-    """
-    layers = {
-        name: layer
-        for name, layer in structure.named_layers(classifier).items()
-        if not isinstance(layer, keras.layers.InputLayer)
-    }
-    recorder = structure.OutputRecorder(layers)
-    shape = classifiers.image_shape(classifier)
-    with recorder.recording() as outputs:
-        classifier(keras.ops.zeros((1, *shape)), training=False)
-    shapes = {
-        name: tuple(output.shape[1:])
-        for name, output in outputs.items()
-        if keras.ops.is_tensor(output)
-    }
-    return {
-        name: shape
-        for name, shape in shapes.items()
-        if len(shape) == 3 and shape[0] * shape[1] > 1
-    }
+            count = feature_shapes.positions(shape)
+            names.setdefault(count, []).append(name)
+    return [names[count] for count in sorted(names, reverse=True)]
 
 
 def attention_maps(
     classifier: keras.Model, images, taps: Sequence[str], *, power: float = 2.0
 ) -> dict[str, np.ndarray]:
     """The attention maps of the first image at each tap, to look at.
+
+    Tokens are laid out in rows as they were cut from the image, without the
+    class token; as one row where their number does not tell how.
 
     Args:
         classifier: built classifier of any kind.
@@ -168,25 +152,40 @@ def attention_maps(
     Returns:
         From tap to float array `(height, width)`.
     """
+    image = images[:1]
     recorder = structure.OutputRecorder.of_names(classifier, taps)
     with recorder.recording() as outputs:
-        classifier(images, training=False)
-    return {
+        classifier(image, training=False)
+    maps = {
         tap: keras.ops.convert_to_numpy(
             attention_map(outputs[tap], power=power)
         )[0]
         for tap in taps
     }
+    aspect = image.shape[1] / image.shape[2]
+    return {tap: _in_rows(found, aspect) for tap, found in maps.items()}
+
+
+def _in_rows(attention, aspect):
+    """Attention over tokens as over an image of that height over width."""
+    if attention.ndim == 2:
+        return attention
+    for patches in (attention, attention[1:]):  # A class token comes first.
+        rows = max(1, round(math.sqrt(len(patches) * aspect)))
+        columns = round(rows / aspect)
+        if rows * columns == len(patches):
+            return patches.reshape(rows, columns)
+    return attention[None]
 
 
 def check_taps(classifier: keras.Model, taps: list[str]) -> None:
     """Raises ValueError, with the valid names, unless all taps exist."""
-    shapes = feature_shapes(classifier)
+    shapes = feature_shapes.feature_shapes(classifier)
     unknown = [name for name in taps if name not in shapes]
     if unknown or not taps:
         raise ValueError(
-            f"`taps` must be layers with feature maps larger than 1x1: "
-            f"{list(shapes)}. Received: {unknown or taps}"
+            f"`taps` must be layers with feature maps larger than 1x1, or "
+            f"tokens: {list(shapes)}. Received: {unknown or taps}"
         )
 
 
@@ -195,7 +194,8 @@ def check_not_constant(name: str, features) -> None:
 
     Args:
         name: str, the tap, for the message.
-        features: tensor `(batch, height, width, channels)`.
+        features: tensor `(batch, height, width, channels)` or `(batch,
+            tokens, channels)`.
     """
     attention = keras.ops.convert_to_numpy(attention_map(features))
     attention = attention.reshape(len(attention), -1)

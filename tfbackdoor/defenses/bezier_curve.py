@@ -157,7 +157,7 @@ class BezierCurve(classifier_training.ClassifierTraining):
         """This replica's share of the weight decay of a point."""
         squares = [
             tf.reduce_sum(tf.square(values[id(variable)]))
-            for variable in self.middle.trainable_weights
+            for variable in self.trainable_variables
         ]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         return self.l2 / 2.0 * tf.add_n(squares) / replicas
@@ -253,7 +253,9 @@ class _CurveReader:
         self._curve = curve
         self.classifier = copying.copy_classifier(curve.middle)
         self._statistics = batch_statistics.BatchStatistics(
-            self.classifier, curve.precision
+            self.classifier,
+            curve.precision,
+            train_frozen=curve.train_frozen,
         )
 
     def go_to(self, t, batches=None):

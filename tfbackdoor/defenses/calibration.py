@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import augmentation
-from tfbackdoor.data import sampling
 from tfbackdoor.defenses import adversarial_neuron_pruning
 from tfbackdoor.network import classifiers
 from tfbackdoor.training import optimizers
@@ -17,6 +16,7 @@ _BISECTIONS = 6
 _BATCHES = 2
 _BORNE_DROP = 0.1
 _LARGEST_CROP = 8
+_CROPPED_AT_ONCE = 64
 
 
 def choose_epsilon(
@@ -86,25 +86,23 @@ def choose_augmentation(
     Returns:
         The pair of flip and padding, in pixels, as `augment` takes them.
     """
-    batches = clean.batch(sampling.cardinality(clean))
-    images, labels = next(iter(batches))
-    labels = labels.numpy()
 
-    def accuracy(images):
-        answers = classifiers.predicted_classes(classifier, images)
+    def accuracy(changed):
+        answers, labels = classifiers.answers_of(classifier, changed)
         return np.mean(answers == labels)
 
     def crops(padding):
-        cropped = augmentation.augment(
+        batches = clean.batch(_CROPPED_AT_ONCE)
+        return augmentation.augment(
             batches, padding=padding, flip=False, seed=seed
-        )
-        return next(iter(cropped))[0]
+        ).unbatch()
 
-    least = accuracy(images) - _BORNE_DROP
+    least = accuracy(clean) - _BORNE_DROP
     if flip is None:
-        flip = bool(accuracy(tf.reverse(images, [2])) >= least)
+        mirrored = clean.map(lambda image, y: (tf.reverse(image, [1]), y))
+        flip = bool(accuracy(mirrored) >= least)
     if padding is None:
-        padding = images.shape[1] // _LARGEST_CROP
+        padding = clean.element_spec[0].shape[0] // _LARGEST_CROP
         while padding and accuracy(crops(padding)) < least:
             padding //= 2
     return flip, padding

@@ -34,6 +34,9 @@ class Distillation(classifier_training.ClassifierTraining):
             statistics of each batch, and so learns new ones (default), or by
             those it has. A few hundred images are few to learn them from.
         inversion: compiled `TriggerInversion` of the student, or None.
+        protected: classes whose score the student must keep as the teacher has
+            it on unstamped images, on a logarithmic scale. Of a class that
+            has no clean images nothing else tells the student to keep it.
         seed: int, of the blends and of which image gets which trigger.
         precision: of the forward passes, see `ClassifierTraining`.
 
@@ -58,6 +61,7 @@ class Distillation(classifier_training.ClassifierTraining):
         mixup: float = 0.0,
         batch_statistics: bool = True,
         inversion: inversion_module.TriggerInversion | None = None,
+        protected=(),
         seed: int = 0,
         precision: str | None = None,
         **kwargs,
@@ -85,11 +89,13 @@ class Distillation(classifier_training.ClassifierTraining):
         self.mixup = mixup
         self.batch_statistics = batch_statistics
         self.inversion = inversion
+        self.protected = [int(target) for target in protected]
         self.seed = seed
         self._teacher_view = compute_view.ComputeView(teacher, precision)
         self._teacher_gives_logits = classifiers.gives_logits(teacher)
+        self._gives_logits = classifiers.gives_logits(student)
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
-            from_logits=classifiers.gives_logits(student)
+            from_logits=self._gives_logits
         )
         self._recorders = [
             structure.OutputRecorder.of_names(view.model, self.taps)
@@ -122,9 +128,12 @@ class Distillation(classifier_training.ClassifierTraining):
             outputs, updates = self.view(
                 self._stamped(images), training=self.batch_statistics
             )
+        kept = self._lost_of_protected(wanted, outputs)
         if self._teacher_gives_logits:
             wanted = keras.ops.softmax(wanted)
-        loss = self._cross_entropy(wanted, outputs, sample_weight=weights)
+        loss = kept + self._cross_entropy(
+            wanted, outputs, sample_weight=weights
+        )
         for tap in self.taps:
             loss += _difference(wanted_features[tap], features[tap])
         return loss, outputs, updates
@@ -135,8 +144,38 @@ class Distillation(classifier_training.ClassifierTraining):
             "taps": self.taps,
             "mixup": self.mixup,
             "batch_statistics": self.batch_statistics,
+            "protected": self.protected,
+            "inversion": _inversion_to_config(self.inversion),
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        config = classifier_training.models_from_config(
+            config, cls._model_arguments
+        )
+        config["inversion"] = _inversion_from_config(
+            config["inversion"], config["student"]
+        )
+        return cls(**config)
+
+    def _lost_of_protected(self, wanted, outputs):
+        """How far protected classes' scores of unstamped images moved."""
+        if not self.protected:
+            return 0.0
+        first = 0 if self.inversion is None else tf.shape(outputs)[0] // 2
+        wanted, given = (
+            tf.gather(
+                classifiers.log_probabilities(scores[first:], is_logits),
+                self.protected,
+                axis=1,
+            )
+            for scores, is_logits in (
+                (wanted, self._teacher_gives_logits),
+                (outputs, self._gives_logits),
+            )
+        )
+        return _difference(wanted, given)
 
     def _mixed(self, images):
         if not self.mixup:
@@ -172,6 +211,23 @@ class Distillation(classifier_training.ClassifierTraining):
         ):
             seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
         return seed
+
+
+def _inversion_to_config(inversion):
+    """What a config holds of an inversion: all but its classifier."""
+    if inversion is None:
+        return None
+    settings = inversion.get_config()
+    del settings["classifier"]
+    return {"settings": settings, "compile": inversion.get_compile_config()}
+
+
+def _inversion_from_config(config, student):
+    if config is None:
+        return None
+    inversion = inversion_module.TriggerInversion(student, **config["settings"])
+    inversion.compile_from_config(config["compile"])
+    return inversion
 
 
 def _difference(wanted, features):

@@ -188,6 +188,7 @@ def by_fine_pruning(
         decay_every=decay_every,
         pruned=found.pruned,
         precision=run.precision,
+        train_frozen=run.train_frozen,
         verbose=run.verbose,
     )
     return result.DefenseResult(

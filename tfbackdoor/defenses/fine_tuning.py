@@ -51,6 +51,7 @@ def fine_tune(
     decay_every: int = 2,
     pruned: dict[str, np.ndarray] | None = None,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> keras.Model:
     """A copy of `classifier` with all weights fine-tuned on clean images.
@@ -65,11 +66,13 @@ def fine_tune(
         decay_factor: float in (0, 1], see `step_decay`.
         decay_every: int > 0 epochs, see `step_decay`.
         pruned: neurons that stay at zero, as `prune_neurons` gives them.
-        precision: of the forward passes, see `ClassifierTraining`.
+        precision, train_frozen: see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
     tuned = copying.copy_classifier(classifier)
-    fit = classifier_training.ClassifierTraining(tuned, precision=precision)
+    fit = classifier_training.ClassifierTraining(
+        tuned, precision=precision, train_frozen=train_frozen
+    )
     fit.compile(optimizer=optimizer or paper_optimizer())
     callbacks = [
         step_decay(factor=decay_factor, every=decay_every),
@@ -140,6 +143,7 @@ def by_fine_tuning(
         decay_factor=decay_factor,
         decay_every=decay_every,
         precision=run.precision,
+        train_frozen=run.train_frozen,
         verbose=run.verbose,
     )
     return result.DefenseResult({"after fine-tuning": tuned})

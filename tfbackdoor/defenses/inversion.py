@@ -71,13 +71,8 @@ class TriggerInversion(trainer.Trainer):
     ):
         super().__init__(**kwargs)
         classifiers.check_classifier(classifier)
-        classes = classifiers.class_count(classifier)
-        self.targets = [int(target) for target in targets]
-        if not self.targets or not set(self.targets) <= set(range(classes)):
-            raise ValueError(
-                f"`targets` must be classes, 0 to {classes - 1}. "
-                f"Received: targets={self.targets}"
-            )
+        self._classes = classifiers.class_count(classifier)
+        self.targets = self._checked(targets)
         self.max_share = self._one_each("max_share", max_share)
         self.max_opacity = self._one_each("max_opacity", max_opacity)
         if penalty < 0.0:
@@ -92,6 +87,16 @@ class TriggerInversion(trainer.Trainer):
         self._add_triggers(classifiers.image_shape(classifier))
         self.built = True
 
+    def _checked(self, targets):
+        """A list of the targets, if they are classes."""
+        targets = [int(target) for target in targets]
+        if not targets or not set(targets) <= set(range(self._classes)):
+            raise ValueError(
+                f"`targets` must be classes, 0 to {self._classes - 1}. "
+                f"Received: targets={targets}"
+            )
+        return targets
+
     def _one_each(self, name, shares):
         """A list of one share for each target."""
         count, each = len(self.targets), np.ravel(shares)
@@ -105,15 +110,19 @@ class TriggerInversion(trainer.Trainer):
     def _add_triggers(self, image_shape):
         height, width, _ = image_shape
         count = len(self.targets)
-        rng = np.random.default_rng(self.seed)
         self.mask_logits = self.add_weight(
             name="mask_logits", shape=(count, height, width, 1)
         )
-        self.mask_logits.assign(_blobs(rng, count, height, width))
         self.pattern_logits = self.add_weight(
             name="pattern_logits", shape=(count, *image_shape)
         )
-        self.pattern_logits.assign(rng.normal(size=(count, *image_shape)))
+        self.target_classes = self.add_weight(
+            name="target_classes",
+            shape=(count, 1),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+        )
         self.penalties = self.add_weight(
             name="penalties",
             shape=(count,),
@@ -128,6 +137,37 @@ class TriggerInversion(trainer.Trainer):
             trainable=False,
             aggregation="mean",
         )
+        self._put_first_triggers()
+
+    def _put_first_triggers(self):
+        """Random triggers for the targets, as they are before any search."""
+        count, height, width, _ = self.mask_logits.shape
+        rng = np.random.default_rng(self.seed)
+        self.mask_logits.assign(_blobs(rng, count, height, width))
+        self.pattern_logits.assign(rng.normal(size=self.pattern_logits.shape))
+        self.target_classes.assign(np.reshape(self.targets, (count, 1)))
+        self.penalties.assign(np.full(count, self.penalty))
+        self.success.assign(np.zeros(count))
+
+    def restart(self, targets) -> None:
+        """Begins anew for as many other targets, without another trace.
+
+        Args:
+            targets: classes, as many as before.
+        """
+        targets = self._checked(targets)
+        if len(targets) != len(self.targets):
+            raise ValueError(
+                f"`targets` must be {len(self.targets)} classes. "
+                f"Received: {len(targets)}"
+            )
+        self.targets = targets
+        self._put_first_triggers()
+        if self.optimizer is not None:
+            kept = self.optimizer.learning_rate
+            for variable in self.optimizer.variables:
+                if variable is not kept:
+                    variable.assign(keras.ops.zeros_like(variable))
 
     def start_from(self, triggers: inverted_triggers.InvertedTriggers) -> None:
         """Puts triggers in place of the first ones, for the same targets."""
@@ -200,7 +240,7 @@ class TriggerInversion(trainer.Trainer):
 
     def train_step(self, data):
         images, labels, *_ = data
-        targets = tf.constant(self.targets, tf.int64)[:, None]
+        targets = self.target_classes.value
         others = tf.cast(tf.cast(labels, tf.int64)[None] != targets, tf.float32)
         # Of each trigger's images on all replicas; gradients are added up.
         shares = tf.math.divide_no_nan(

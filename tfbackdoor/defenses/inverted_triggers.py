@@ -1,6 +1,7 @@
 """Triggers that were found in a classifier, not given."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ class InvertedTriggers:
     """Triggers found from clean images: `images * (1 - mask) + mask * pattern`.
 
     Args:
-        targets: `(triggers,)` integers, the class each of them calls.
+        targets: `(triggers,)` integers, the class that each turns images to.
         masks: float array `(triggers, height, width, 1)` in [0, 1].
         patterns: float array `(triggers, height, width, channels)` in [0, 1].
         success: `(triggers,)` floats in [0, 1], the share of images of other
@@ -28,11 +29,27 @@ class InvertedTriggers:
         return self.masks.sum(axis=(1, 2, 3))
 
     def of(self, targets) -> "InvertedTriggers":
-        """Those that call one of `targets`."""
-        kept = np.isin(self.targets, targets)
+        """Those that turn images to one of `targets`."""
+        return self._at(np.isin(self.targets, targets))
+
+    def first(self, count: int) -> "InvertedTriggers":
+        """The first `count` of them."""
+        return self._at(slice(count))
+
+    def _at(self, index):
         return InvertedTriggers(
-            self.targets[kept],
-            self.masks[kept],
-            self.patterns[kept],
-            self.success[kept],
+            self.targets[index],
+            self.masks[index],
+            self.patterns[index],
+            self.success[index],
         )
+
+
+def concatenate(parts: Sequence[InvertedTriggers]) -> InvertedTriggers:
+    """The triggers of all parts, in their order."""
+    return InvertedTriggers(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(InvertedTriggers)
+        )
+    )

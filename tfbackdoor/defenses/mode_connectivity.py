@@ -68,6 +68,7 @@ def by_mode_connectivity(
         l2=l2,
         seed=run.seed,
         precision=run.precision,
+        train_frozen=run.train_frozen,
     )
     curve.compile(optimizers.CoupledSGD(learning_rate))
     curve.fit(

@@ -82,6 +82,7 @@ def by_nad(
             power=power,
             synchronised=run.synchronised,
             precision=run.precision,
+            train_frozen=run.train_frozen,
         )
         nad.compile(fine_tuning.paper_optimizer(rate, weight_decay))
         nad.fit(

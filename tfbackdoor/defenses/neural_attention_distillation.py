@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import feature_shapes
+from tfbackdoor.network import first_batch
 from tfbackdoor.network import structure
 from tfbackdoor.training import classifier_training
 
@@ -33,6 +35,7 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
             `find_taps`), default the last residual sum of each of the three
             smallest resolutions, or its last feature map where it has none:
             the paper's `("group1", "group2", "group3")` of `wide_resnet`.
+            Features are maps or, as in a vision transformer, tokens.
         betas: floats >= 0, a weight for each tap, default 500 for the first
             and 1000 for all others, as in the authors' code.
         power: float > 0, p of the attention maps (2).
@@ -48,8 +51,9 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
         `(batch, classes)`, what the student gives.
 
     Raises:
-        ValueError: on an unknown, 1x1 or (in `fit`) constant tap, or as many
-            betas as there are no taps.
+        ValueError: on an unknown, 1x1 or (in `fit`) constant tap, another
+            number of betas than of taps, or a teacher with another resolution
+            or number of tokens at a tap.
 
     Example:
         nad = NeuralAttentionDistillation(classifier)
@@ -135,6 +139,7 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
         10 epochs, divided by 10 after every 2; `decay_factor=1` keeps it. The
         teacher is fine-tuned by the same schedule.
         """
+        first_batch.check_first_batch(self.student, x, y)
         if y is not None:
             x = tf.data.Dataset.from_tensor_slices((x, y))
             x = x.shuffle(len(y)).batch(kwargs.pop("batch_size", 64))
@@ -149,6 +154,7 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
                     decay_factor=decay_factor,
                     decay_every=decay_every,
                     precision=self.precision,
+                    train_frozen=self.train_frozen,
                     verbose=verbose,
                 )
             )
@@ -185,7 +191,8 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
             images: tensor `(batch, height, width, channels)` in [0, 1].
 
         Returns:
-            Two dicts from tap to `(batch, height, width, channels)`.
+            Two dicts from tap to `(batch, height, width, channels)` or
+            `(batch, tokens, channels)`.
         """
         with self._student_taps.recording() as student:
             self.view(images, training=False)
@@ -203,15 +210,16 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
         }
 
     def _set_teacher(self, teacher):
-        shapes = attention.feature_shapes(self.student)
         attention.check_taps(teacher, self.taps)
-        teacher_shapes = attention.feature_shapes(teacher)
+        shapes, teacher_shapes = map(
+            feature_shapes.feature_shapes, (self.student, teacher)
+        )
         for tap in self.taps:
-            if teacher_shapes[tap][:2] != shapes[tap][:2]:
+            if teacher_shapes[tap][:-1] != shapes[tap][:-1]:
                 raise ValueError(
-                    "`teacher` must have the student's resolution at each tap."
-                    f" Received: {teacher_shapes[tap]} for {shapes[tap]} at "
-                    f"{tap!r}"
+                    "`teacher` must have the student's resolution, or number "
+                    f"of tokens, at each tap. Received: {teacher_shapes[tap]} "
+                    f"for {shapes[tap]} at {tap!r}"
                 )
         self._teacher_view = compute_view.ComputeView(teacher, self.precision)
         self._teacher_taps = structure.OutputRecorder.of_names(

@@ -9,6 +9,7 @@ from tfbackdoor.defenses import distillation
 from tfbackdoor.defenses import inversion as inversion_module
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.defenses import pruning
+from tfbackdoor.network import batch_size
 from tfbackdoor.network import copying
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
@@ -36,6 +37,7 @@ def self_distill(
     optimizer: keras.optimizers.Optimizer | None = None,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     verbose="auto",
 ) -> keras.Model:
     """A copy of a pruned classifier that has won its accuracy back.
@@ -65,7 +67,7 @@ def self_distill(
         optimizer: in place of SGD at that rate with Nesterov momentum 0.9 and
             weight decay 1e-4.
         seed: int, where the triggers start, and of the blends.
-        precision: of the forward passes, see `ClassifierTraining`.
+        precision, train_frozen: see `ClassifierTraining`.
         verbose: Keras' verbosity.
     """
     recovered = copying.copy_classifier(pruned_classifier)
@@ -87,8 +89,10 @@ def self_distill(
         mixup=mixup,
         batch_statistics=batch_statistics,
         inversion=inversion,
+        protected=() if triggers is None else triggers.targets,
         seed=seed,
         precision=precision,
+        train_frozen=train_frozen,
     )
     if optimizer is None:
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
@@ -129,6 +133,8 @@ def _warm_inversion(
     inversion.compile(
         keras.optimizers.Adam(_TRIGGER_RATE, beta_1=0.5, beta_2=0.9)
     )
-    few = clean.map(lambda images, labels: (images[:_FEW], labels[:_FEW]))
-    inversion.fit(few, steps_per_epoch=_WARM_UP, verbose=0)
+    most = batch_size.batch_size_for(classifier, training=True)
+    few = max(1, min(_FEW, most // len(inversion.targets)))
+    batches = clean.map(lambda x, y: (x[:few], y[:few]))
+    inversion.fit(batches, steps_per_epoch=_WARM_UP, verbose=0)
     return inversion

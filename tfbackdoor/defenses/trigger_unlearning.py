@@ -11,6 +11,7 @@ from tfbackdoor import rates
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.defenses import self_distillation
+from tfbackdoor.network import batch_size
 from tfbackdoor.training import run_settings
 
 _BATCH_SIZE = 64
@@ -75,15 +76,16 @@ def recover(
         mixup: float in [0, 1], see `Distillation`.
     """
     weights = _balancing_weights(optimise, triggers.targets)
+    images = batch_size.batch_size_for(
+        original, most=_BATCH_SIZE, training=True
+    )
     before = evaluation.evaluate(original, judge)
     for factor in _GENTLER:
         rate = factor * learning_rate
         recovered = self_distillation.self_distill(
             pruned_classifier,
             original,
-            run.batches(
-                optimise, _BATCH_SIZE, replacement=True, weights=weights
-            ),
+            run.batches(optimise, images, replacement=True, weights=weights),
             pruned,
             triggers=triggers,
             max_share=max_share,
@@ -97,6 +99,7 @@ def recover(
             ),
             seed=run.seed,
             precision=run.precision,
+            train_frozen=run.train_frozen,
             verbose=run.verbose,
         )
         after = evaluation.evaluate(recovered, judge)

@@ -9,11 +9,13 @@ from tfbackdoor.files.atomic import write_json
 from tfbackdoor.files.claims import claim
 from tfbackdoor.files.fingerprints import fingerprint_file
 from tfbackdoor.files.fingerprints import fingerprint_images
+from tfbackdoor.files.safetensors import read_safetensors
 
 __all__ = [
     "claim",
     "fingerprint_file",
     "fingerprint_images",
     "read_arrays",
+    "read_safetensors",
     "write_json",
 ]

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from tfbackdoor.files import messages
 from tfbackdoor.files import zip_archives
 
 _HEADER_READERS = {
@@ -46,7 +47,8 @@ def read_arrays(
     except Exception as error:
         raise ValueError(
             "`path` must be an .npz file of plain arrays. "
-            f"Received: {path}, which cannot be read: {_one_line(error)}"
+            f"Received: {path}, which cannot be read: "
+            f"{messages.one_line(error)}"
         ) from error
 
 
@@ -75,9 +77,3 @@ def _check_header(file, member):
         raise ValueError(
             f"{member.filename!r} is of shape {shape}, which its size denies"
         )
-
-
-def _one_line(error):
-    """The message, without what a file could do to a terminal."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(x if x.isprintable() else "?" for x in text)[:300]

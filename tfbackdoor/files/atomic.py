@@ -20,9 +20,9 @@ def replaced(path: pathlib.Path):
     partial = path.with_name(name)
     try:
         yield partial
-        _sync(partial)
+        _sync_content(partial)
         partial.replace(path)
-        _sync(path.parent)  # The rename itself.
+        _sync_entries(path.parent)  # The rename itself.
     finally:
         partial.unlink(missing_ok=True)
 
@@ -38,9 +38,20 @@ def write_json(path: pathlib.Path, content) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def _sync(path):
-    """Waits until a file's content, or a folder's entries, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+def _sync_content(path):
+    """Waits until what was written into a file is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_entries(folder):
+    """Waits until the names in a folder are on the disk.
+
+    Windows cannot: there a power cut may leave the old file.
+    """
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

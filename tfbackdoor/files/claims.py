@@ -1,8 +1,9 @@
 """Claims on a file, so that two processes do not do the same work."""
 
 import contextlib
-import fcntl
 import pathlib
+
+import filelock
 
 
 @contextlib.contextmanager
@@ -16,10 +17,13 @@ def claim(path: str | pathlib.Path):
     Args:
         path: a file, made where missing, in a folder that exists.
     """
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -2,19 +2,21 @@
 
 import pathlib
 import stat
-import struct
+import warnings
 from typing import BinaryIO
+
+from PIL import JpegImagePlugin
+from PIL import PngImagePlugin
 
 LARGEST_FILE = 64 * 2**20  # Bytes.
 MOST_PIXELS = 2**25  # Of one image; 33 megapixels, 100 MB as RGB bytes.
 MOST_BYTES = 64 * 2**30  # Of a whole set as RGB bytes.
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_MARKERS_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
-# Start of frame: baseline to progressive, but not DHT, JPG and DAC.
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_SCAN, _END = 0xDA, 0xD9
+# By kind and not by `Image.open`, which hides the size of what it refuses.
+_HEADER_READERS = (
+    PngImagePlugin.PngImageFile,
+    JpegImagePlugin.JpegImageFile,
+)
 
 
 def check_folder(
@@ -87,7 +89,7 @@ def image_dimensions(path: pathlib.Path) -> tuple[int, int]:
 def declared_dimensions(file: BinaryIO, name) -> tuple[int, int]:
     """As `image_dimensions`, of an open file that the message calls `name`."""
     size = _dimensions(file)
-    if size is None or min(size) < 1:
+    if size is None:
         raise ValueError(
             "`source` must hold PNG or JPEG images. "
             f"Received: {_shown(name)}, which is neither or broken."
@@ -116,36 +118,17 @@ def _files(split):
 
 
 def _dimensions(file):
-    start = file.read(24)
-    if start.startswith(_PNG):
-        if len(start) < 24 or start[12:16] != b"IHDR":
-            return None
-        width, height = struct.unpack(">II", start[16:24])
-        return height, width
-    if start.startswith(_JPEG):
-        file.seek(2)
-        return _jpeg_dimensions(file)
-    return None
-
-
-def _jpeg_dimensions(file):
-    """The size in the frame header, found from segment to segment."""
-    while True:
-        if file.read(1) != b"\xff":
-            return None
-        marker = b"\xff"
-        while marker == b"\xff":  # Any number of fill bytes.
-            marker = file.read(1)
-        if not marker or marker[0] in (_SCAN, _END):
-            return None
-        if marker[0] in _MARKERS_WITHOUT_LENGTH:
+    """`(height, width)`, None of what neither reader takes for an image."""
+    for read_header in _HEADER_READERS:
+        file.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                width, height = read_header(file).size
+        except Exception:  # Whatever broken bytes do to a reader.
             continue
-        header = file.read(7)
-        if len(header) < 7:
-            return None
-        if marker[0] in _FRAMES:
-            return struct.unpack(">HH", header[3:7])
-        file.seek(max(struct.unpack(">H", header[:2])[0], 2) - 7, 1)
+        return height, width
+    return None
 
 
 def _shown(path):

@@ -40,15 +40,27 @@ def check(path: pathlib.Path) -> int:
 
 
 def keras_version(path: pathlib.Path) -> str | None:
-    """The version of Keras that saved a `.keras` file, None if it says none."""
+    """The version of Keras that saved a model file, None if it says none."""
+    read = _archive_version if path.suffix == ".keras" else _legacy_version
     try:
-        with zip_archives.open_archive(path) as archive:
-            if archive.getinfo(_METADATA).file_size > json_files.LARGEST:
-                return None
-            metadata = json_files.parse(archive.read(_METADATA))
-        return _VERSION.fullmatch(metadata["keras_version"]).group()
+        return _VERSION.fullmatch(read(path)).group()
     except Exception:  # A file may be broken in any way.
         return None
+
+
+def _archive_version(path):
+    with zip_archives.open_archive(path) as archive:
+        if archive.getinfo(_METADATA).file_size > json_files.LARGEST:
+            return None
+        metadata = json_files.parse(archive.read(_METADATA))
+    return metadata["keras_version"]
+
+
+def _legacy_version(path):
+    keras_weights.stored_weights(path)  # Reading a broken file may not end.
+    with h5py.File(path, "r") as file:
+        version = file.attrs["keras_version"]
+    return version.decode() if isinstance(version, bytes) else version
 
 
 def _check_archive(path):

@@ -1,7 +1,12 @@
 """Fills a classifier from arrays under PyTorch state-dict names."""
 
+import pathlib
+
 import keras
 import numpy as np
+
+from tfbackdoor.files import arrays as array_files
+from tfbackdoor.files import safetensors
 
 _IGNORED = "num_batches_tracked"
 _PARAMETERS = {
@@ -19,10 +24,16 @@ _PARAMETERS = {
 # depthwise kernel (out, 1, height, width).
 _TRANSPOSITIONS = {4: (2, 3, 1, 0), 2: (1, 0)}
 _DEPTHWISE_TRANSPOSITION = (2, 3, 0, 1)
+_READERS = {
+    ".npz": array_files.read_arrays,
+    ".safetensors": safetensors.read_safetensors,
+}
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar")
 
 
 def load_pytorch_weights(
-    classifier: keras.Model, arrays: dict[str, np.ndarray]
+    classifier: keras.Model,
+    arrays: dict[str, np.ndarray] | str | pathlib.Path,
 ) -> None:
     """Fills `classifier` in place from a PyTorch state dict.
 
@@ -33,13 +44,15 @@ def load_pytorch_weights(
     Args:
         classifier: model with layers named after the state dict, such as
             `wide_resnet` and `resnet18` build.
-        arrays: from state-dict name to array; `num_batches_tracked` is
-            ignored.
+        arrays: from state-dict name to array, or an `.npz` or `.safetensors`
+            file of them; `num_batches_tracked` is ignored.
 
     Raises:
         ValueError: unless arrays and variables correspond one to one, with
-            equal shapes. Nothing is changed then.
+            equal shapes, and a file can be read. Nothing is changed then.
     """
+    if isinstance(arrays, (str, pathlib.Path)):
+        arrays = _read(pathlib.Path(arrays))
     variables = _variables_by_name(classifier)
     arrays = {
         name: array
@@ -84,3 +97,21 @@ def _variables_by_name(classifier):
         for pytorch_name, keras_name in _PARAMETERS.get(type(layer), {}).items()
         if getattr(layer, keras_name, None) is not None
     }
+
+
+def _read(path):
+    """The arrays of a file; no pickle is read, whose code would run."""
+    if path.suffix in _READERS:
+        return _READERS[path.suffix](path)
+    if path.suffix in _PICKLES:
+        raise ValueError(
+            "`arrays` must be an .npz or .safetensors file. Received: "
+            f"{path}, a pickle, which could run code; convert it where you "
+            "trust it: state = torch.load("
+            f"{path.name!r}, map_location='cpu', weights_only=True); numpy."
+            f"savez({path.with_suffix('.npz').name!r}, **{{name: "
+            "array.float().numpy() for name, array in state.items()})"
+        )
+    raise ValueError(
+        f"`arrays` must be an .npz or .safetensors file. Received: {path}"
+    )

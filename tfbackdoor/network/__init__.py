@@ -4,6 +4,7 @@ Its shape, classes and value range, its layers and neurons, a fast view of its
 graph, and reading, copying and exporting it.
 """
 
+from tfbackdoor.network.batch_size import batch_size_for
 from tfbackdoor.network.classifiers import check_images
 from tfbackdoor.network.classifiers import class_count
 from tfbackdoor.network.classifiers import image_shape
@@ -13,6 +14,8 @@ from tfbackdoor.network.devices import is_chief
 from tfbackdoor.network.devices import make_strategy
 from tfbackdoor.network.devices import set_seed
 from tfbackdoor.network.export import export_classifier
+from tfbackdoor.network.export_formats import FORMATS
+from tfbackdoor.network.export_formats import check_formats
 from tfbackdoor.network.layers import FusedBatchNormalization
 from tfbackdoor.network.layers import NeuronMask
 from tfbackdoor.network.loading import load_classifier
@@ -21,9 +24,12 @@ from tfbackdoor.network.value_range import ValueRange
 from tfbackdoor.network.value_range import find_value_range
 
 __all__ = [
+    "FORMATS",
     "FusedBatchNormalization",
     "NeuronMask",
     "ValueRange",
+    "batch_size_for",
+    "check_formats",
     "check_images",
     "class_count",
     "copy_classifier",

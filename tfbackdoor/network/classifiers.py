@@ -4,53 +4,60 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.network import structure
+from tfbackdoor.data import survey
+from tfbackdoor.network import batch_size
+from tfbackdoor.network import facts
+from tfbackdoor.network import refusals
 
 
 def check_classifier(classifier: keras.Model) -> None:
-    """Raises ValueError unless `classifier` maps one image to class scores."""
-    if not isinstance(classifier, keras.Model):
-        raise TypeError(
-            "`classifier` must be a keras.Model. "
-            f"Received: {type(classifier).__name__}"
-        )
-    if not classifier.built:
-        raise ValueError(
-            "`classifier` must be built: call it once on a batch of images. "
-            f"Received: {classifier.name}, which has no variables yet."
-        )
-    shape = image_shape(classifier)
-    if len(shape) != 3 or None in shape:
+    """Raises, in one sentence, unless it maps one image to class scores.
+
+    Raises:
+        TypeError: where `classifier` is no Keras 3 model.
+        ValueError: where it is not built, has several inputs or outputs, takes
+            anything but float images of a fixed size, gives anything but one
+            score a class, was quantized or computes channels first.
+    """
+    refusals.check_kind(classifier)
+    refusals.check_layers(classifier)
+    _check_input(classifier)
+    refusals.check_scores(classifier)
+
+
+def _check_input(classifier):
+    shape, dtype = (
+        image_shape(classifier),
+        facts.facts_of(classifier).input_dtype,
+    )
+    if len(shape) == 3 and None in shape:
         raise ValueError(
             "`classifier` must take images (height, width, channels) of a "
-            f"fixed size. Received: input shape {shape}"
+            "fixed size: `image_size=` of load_classifier fixes it. "
+            f"Received: input shape {shape}"
         )
-    scores = _score_shape(classifier)
-    if len(scores) != 2 or scores[1] < 2:
+    if len(shape) != 3:
         raise ValueError(
-            "`classifier` must give one score a class, shape (batch, classes) "
-            f"with classes >= 2. Received: output shape {scores}"
+            "`classifier` must take images (height, width, channels) of a "
+            "fixed size; purify, scan, defend and evaluate take images "
+            f"without channels. Received: input shape {shape}"
+        )
+    if not dtype.startswith(("float", "bfloat")):
+        raise ValueError(
+            "`classifier` must take float images, through whose values "
+            "gradients pass: purify, scan, defend and evaluate replace an "
+            f"integer input. Received: an input of {dtype}"
         )
 
 
 def image_shape(classifier: keras.Model) -> tuple:
     """`(height, width, channels)` of the images that `classifier` takes."""
-    if getattr(classifier, "inputs", None):
-        shape = classifier.input_shape
-    else:
-        shape = (classifier.get_build_config() or {}).get("input_shape", ())
-        if not any(isinstance(size, (list, tuple)) for size in shape):
-            shape = tuple(shape)  # A list where it was read from a file.
-    if isinstance(shape, list):
-        raise ValueError(
-            f"`classifier` must have one input. Received: {len(shape)} inputs."
-        )
-    return tuple(shape[1:])
+    return facts.facts_of(classifier).image_shape
 
 
 def class_count(classifier: keras.Model) -> int:
     """Number of classes that `classifier` tells apart."""
-    return _score_shape(classifier)[1]
+    return facts.facts_of(classifier).classes
 
 
 def gives_logits(classifier: keras.Model) -> bool:
@@ -61,26 +68,44 @@ def gives_logits(classifier: keras.Model) -> bool:
     the outputs on 16 images of noise: probabilities are at least 0 and sum to
     1, whatever range of images the classifier was trained on.
     """
-    last = structure.output_layer(classifier)
-    activation = getattr(last, "activation", None)
-    if activation is keras.activations.softmax:
-        return False
-    if activation is keras.activations.sigmoid:
-        return True
-    rng = np.random.default_rng(0)
-    images = rng.random((16, *image_shape(classifier)), "float32")
-    scores = keras.ops.convert_to_numpy(classifier(images, training=False))
-    scores = scores.astype("float64")
-    is_distribution = np.all(scores >= 0.0) and np.allclose(
-        scores.sum(axis=1), 1.0, atol=1e-2
-    )
-    return not is_distribution
+    return facts.facts_of(classifier).gives_logits
+
+
+def scores_of(classifier: keras.Model, images) -> np.ndarray:
+    """The scores of images, float32 `(batch, classes)`, batch by batch."""
+    images = keras.ops.convert_to_tensor(images)
+    size = batch_size.batch_size_for(classifier)
+    parts = [
+        keras.ops.convert_to_numpy(
+            keras.ops.cast(
+                classifier(images[start : start + size], training=False),
+                "float32",
+            )
+        )
+        for start in range(0, len(images), size)
+    ]
+    return np.concatenate(parts)
 
 
 def predicted_classes(classifier: keras.Model, images) -> np.ndarray:
     """The class that gets the highest score, `(batch,)` integers."""
-    scores = classifier(images, training=False)
-    return np.argmax(keras.ops.convert_to_numpy(scores), axis=-1)
+    return np.argmax(scores_of(classifier, images), axis=-1)
+
+
+def answers_of(
+    classifier: keras.Model, images: tf.data.Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted and the given class of each image, `(images,)` each.
+
+    Args:
+        classifier: built Keras classifier.
+        images: unbatched data set of `(image, label)`, read in batches.
+    """
+    answers, given = [], []
+    for batch, labels in images.batch(batch_size.batch_size_for(classifier)):
+        answers.append(predicted_classes(classifier, batch))
+        given.append(labels.numpy())
+    return np.concatenate(answers), np.concatenate(given)
 
 
 def log_probabilities(scores, from_logits: bool):
@@ -126,31 +151,5 @@ def check_images(
             f"`{name}` must hold images of the classifier's shape {expected}. "
             f"Received: {received}"
         )
-    seen = set()
-    for batch, labels, *_ in images:
-        low, high = float(tf.reduce_min(batch)), float(tf.reduce_max(batch))
-        if not (low >= 0.0 and high <= 1.0):
-            raise ValueError(
-                f"`{name}` must hold images in [0, 1]. Received: values from "
-                f"{low:g} to {high:g}"
-            )
-        seen.update(np.unique(labels.numpy()).tolist())
-    if not seen:
-        raise ValueError(f"`{name}` must hold images. Received: none.")
-    if min(seen) < 0 or max(seen) >= classes:
-        raise ValueError(
-            f"`{name}` must hold labels of the classifier's {classes} classes, "
-            f"0 to {classes - 1}. Received: labels {min(seen)} to {max(seen)}"
-        )
-    if several_classes and len(seen) == 1:
-        raise ValueError(
-            f"`{name}` must hold images of several classes. Received: images "
-            f"of class {seen.pop()} only."
-        )
-
-
-def _score_shape(classifier):
-    """The shape of the scores of one image; of all kinds of model alike."""
-    image = np.zeros((1, *image_shape(classifier)), "float32")
-    scores = classifier(image, training=False)
-    return tuple(getattr(scores, "shape", ()))
+    found = survey.survey(images)
+    survey.check(found, classes, name=name, several_classes=several_classes)

@@ -3,9 +3,12 @@
 import keras
 import tensorflow as tf
 
+from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import layers
+from tfbackdoor.network import precisions
 from tfbackdoor.network import structure
+from tfbackdoor.network import trainable
 
 
 class ComputeView:
@@ -16,15 +19,19 @@ class ComputeView:
     classifier's own variables, or with tensors in their place. A batch
     normalisation without scale has one in the view, of ones unless another
     is given. A classifier that Keras cannot clone (a subclassed model) is
-    called as it is. Weights and the last layer keep the classifier's
-    precision.
+    called as it is. Weights keep the classifier's precision; the last layer
+    computes in float32.
 
     Args:
         classifier: built `keras.Model`.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
-            classifier's own (default).
+            classifier's own (default), but float32 in place of float16, whose
+            gradients vanish without loss scaling.
         synchronised: bool, whether batch statistics are those of the whole
             batch over all replicas (default), or each replica's own.
+        train_frozen: bool, whether training passes treat layers that are not
+            `trainable` as all others: batch normalisations among them use
+            batch statistics. Default False. The flags stay as they are.
 
     Call arguments:
         inputs: images `(batch, height, width, channels)`.
@@ -37,6 +44,10 @@ class ComputeView:
         The pair `(outputs, updates)`: the classifier's outputs in at least
         float32, and a list of `(variable, value)`, the state (moving
         statistics) that a training pass would write. Nothing is written.
+
+    Attributes:
+        trained: list of the classifier's variables that training passes treat
+            as trained.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class ComputeView:
         precision: str | None = None,
         *,
         synchronised: bool = True,
+        train_frozen: bool = False,
     ):
         devices.check_precision(precision)
         self.classifier = classifier
@@ -59,22 +71,28 @@ class ComputeView:
                 strict=True,
             )
         )
-        if self.model is not classifier:
-            self._copy_statistics()
+        self.trained = trainable.trainable_weights(
+            classifier, train_frozen=train_frozen
+        )
+        self._thaws_calls = train_frozen and self.model is classifier
+        if train_frozen and self.model is not classifier:
+            trainable.thaw(self.model)
 
-    def _copy_statistics(self):
-        """Gives `Normalization` layers their statistics, which they keep."""
-        for layer in structure.named_layers(self.model).values():
-            if isinstance(layer, keras.layers.Normalization):
-                for weight in layer.weights:
-                    weight.assign(self._sources[id(weight)].value)
-        structure.refresh_statistics(self.model)
+    def _follow_statistics(self):
+        """Gives `Normalization` layers what the classifier's compute with.
 
-    def use_batch_statistics(self) -> None:
-        """Makes training passes use batch statistics in frozen layers too."""
-        if self.model is not self.classifier:
-            for layer in structure.named_layers(self.model).values():
-                layer.trainable = True
+        That is no variable: Keras makes it when weights are adapted or loaded.
+        """
+        layers_of_both = zip(
+            structure.named_layers(self.model).values(),
+            structure.named_layers(self.classifier).values(),
+        )
+        with tf.init_scope():
+            for twin, layer in layers_of_both:
+                if isinstance(layer, keras.layers.Normalization):
+                    dtype = twin.compute_dtype
+                    twin.mean = keras.ops.cast(layer.mean, dtype)
+                    twin.variance = keras.ops.cast(layer.variance, dtype)
 
     @property
     def own_state(self) -> list:
@@ -87,25 +105,37 @@ class ComputeView:
         return all(variable is not v for v in self.classifier.variables)
 
     def __call__(self, inputs, *, training: bool, values: dict | None = None):
-        values = values or {}
+        if not (training and self._thaws_calls):
+            return self._pass(inputs, training, values or {})
+        with trainable.thawed(self.model):
+            return self._pass(inputs, training, values or {})
+
+    def _pass(self, inputs, training, values):
+        if self.model is not self.classifier:
+            self._follow_statistics()
 
         def value_of(variable):
             source = self._sources.get(id(variable), variable)
             replaced = self._scaled.get(id(variable), source)
-            return values.get(id(replaced), source.value)
+            value = values.get(id(replaced), source.value)
+            if value.dtype == variable.value.dtype:
+                return value
+            return keras.ops.cast(value, variable.dtype)
 
-        state = self.model.non_trainable_variables
-        outputs, new_state = self.model.stateless_call(
-            [value_of(variable) for variable in self.model.trainable_variables],
-            [value_of(variable) for variable in state],
-            inputs,
-            training=training,
-        )
-        if keras.backend.standardize_dtype(outputs.dtype) == "bfloat16":
+        # `stateless_call` would leave out what calling a model does around its
+        # `call`: telling `training` to layers within layers.
+        with keras.StatelessScope(
+            [(v, value_of(v)) for v in self.model.variables]
+        ) as scope:
+            outputs = self.model(inputs, training=training)
+        if keras.backend.standardize_dtype(outputs.dtype) in precisions.HALVES:
             outputs = keras.ops.cast(outputs, "float32")
         updates = [
-            (self._sources.get(id(variable), variable), value)
-            for variable, value in zip(state, new_state)
+            (
+                self._sources.get(id(variable), variable),
+                scope.get_current_value(variable),
+            )
+            for variable in self.model.non_trainable_variables
         ]
         return outputs, updates
 
@@ -136,19 +166,15 @@ def _clone(classifier, precision, *, synchronized):
     without_scale = []
 
     def clone_layer(layer):
-        kind = type(layer)
-        config = layer.get_config()
-        # Operations such as `x + 1` have no arithmetic of their own.
-        dtype = getattr(layer, "dtype", None)
-        if precision and layer is not last and dtype == "float32":
-            config["dtype"] = precision
-        if kind is keras.layers.BatchNormalization:
-            kind = layers.FusedBatchNormalization
-            config["synchronized"] |= synchronized
+        # The gradient of a bilinear resize is float32, which XLA will not mix.
+        stays = layer is last or isinstance(layer, keras.layers.UpSampling2D)
+        changes = precisions.of_twin(layer, "float32" if stays else precision)
         lacks_scale = _is_batch_norm(layer) and not layer.scale
         if lacks_scale:
-            config |= {"scale": True, "gamma_initializer": "ones"}
-        twin = kind.from_config(config)
+            changes |= {"scale": True, "gamma_initializer": "ones"}
+        twin = _fused(layer, changes, synchronized) or copying.twin(
+            layer, **changes
+        )
         if lacks_scale:
             without_scale.append((twin, layer))
         return twin
@@ -164,6 +190,15 @@ def _clone(classifier, precision, *, synchronized):
         w.shape for w in classifier.weights
     ]
     return (view, scaled) if same else (classifier, {})
+
+
+def _fused(layer, changes, synchronized):
+    """The fast twin of a batch normalisation of Keras', else nothing."""
+    if type(layer) is not keras.layers.BatchNormalization:
+        return None
+    config = layer.get_config() | changes
+    config["synchronized"] |= synchronized
+    return layers.FusedBatchNormalization.from_config(config)
 
 
 def _is_batch_norm(layer):

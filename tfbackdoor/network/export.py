@@ -1,133 +1,168 @@
-"""Writes a classifier as `.keras` and SavedModel, and reads both back."""
+"""Writes a classifier in the formats asked for, and reads all of them back."""
 
+import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from tfbackdoor.network import classifiers
+from tfbackdoor.files import messages
+from tfbackdoor.network import batch_size
+from tfbackdoor.network import export_formats
+from tfbackdoor.network import precisions
 
 KERAS_FILE = "classifier.keras"
-SAVED_MODEL_FOLDER = "saved_model"
+UNVERIFIED_FILE = "unverified.keras"
+_KERAS = "keras"  # The format that is always written.
+_READ_BACK = pathlib.Path(__file__).with_name("read_back.py")
+_SECONDS = 600
+# Of scores up to 1, and as many times that of larger ones. Half precision
+# rounds to 2^-10 and 2^-7, and every runtime does so at other places.
+_TOLERANCES = {"float16": 1e-2, "bfloat16": 1e-1}
 _TOLERANCE = 1e-4
-_TIMEOUT_SECONDS = 600
-
-# Runs in a process of its own, which never imports this package.
-_READ_BACK = """
-import sys
-folder, keras_file, saved_model, batch = sys.argv[1:]
-import keras
-import numpy as np
-import tensorflow as tf
-with np.load(batch, allow_pickle=False) as arrays:
-    images, expected = arrays["images"], arrays["scores"]
-model = keras.models.load_model(f"{folder}/{keras_file}", compile=False)
-signature = tf.saved_model.load(f"{folder}/{saved_model}")
-signature = signature.signatures["serving_default"]
-(served,) = signature(images=tf.constant(images)).values()
-scores = {
-    "keras": model(images, training=False).numpy(),
-    "saved_model": served.numpy(),
-}
-for name, received in scores.items():
-    print(name, float(np.max(np.abs(received - expected))))
-if "tfbackdoor" in sys.modules:
-    raise SystemExit("the files need tfbackdoor")
-"""
 
 
 def export_classifier(
-    classifier: keras.Model, folder: str | pathlib.Path, images
+    classifier: keras.Model,
+    folder: str | pathlib.Path,
+    images,
+    *,
+    formats: Sequence[str] = ("saved_model",),
 ) -> pathlib.Path:
-    """Writes `classifier.keras` and `saved_model/`, read back and compared.
+    """Writes `classifier.keras` and other formats, read back and compared.
 
-    The SavedModel's signature `serving_default` takes `images`, float32
-    `(batch, height, width, channels)` in [0, 1], any batch size, and gives
-    one output, the classifier's scores `(batch, classes)`: logits or
-    probabilities, as the classifier has them. Both files are loaded in a
-    process without this package and compared on `images`.
+    All of them take `images`, float32 `(batch, height, width, channels)` in
+    the classifier's own range, any batch size, and give one output, the
+    scores `(batch, classes)`: logits or probabilities, as the classifier has
+    them at inference; augmentation layers in it do nothing. Each file is
+    loaded in a process without this package and compared on `images`.
 
     Args:
         classifier: built classifier of plain Keras layers.
         folder: where to write; made where it is not there.
-        images: array `(batch, height, width, channels)`, float32 in [0, 1],
-            the batch to compare on.
+        images: array `(batch, height, width, channels)`, float32, to compare
+            on; of many, as many as one pass takes.
+        formats: what is written beside `classifier.keras`:
+            `"saved_model"` gives `saved_model/`, a TensorFlow SavedModel with
+            the signature `serving_default`; `"litert"` gives
+            `classifier.tflite`; `"onnx"` gives `classifier.onnx` and needs
+            the packages of `pip install 'tfbackdoor[export]'`.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: where a file does not load without this package, or gives
-            other scores; both are removed then.
+        ValueError: on an unknown format; and, after all else was written,
+            where a format cannot be written, does not load without this
+            package, or gives other scores. Its file is removed, but for the
+            Keras file, the classifier itself, which is then left as
+            `unverified.keras`.
     """
+    export_formats.check_known(formats)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     images = np.asarray(images, "float32")
-    expected = classifier(images, training=False)
-    expected = keras.ops.convert_to_numpy(expected).astype("float32")
-    try:
-        classifier.save(folder / KERAS_FILE)
-        _write_saved_model(classifier, folder / SAVED_MODEL_FOLDER)
-        _compare(folder, images, expected)
-    except BaseException:
-        (folder / KERAS_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder / SAVED_MODEL_FOLDER, ignore_errors=True)
-        raise
+    images = images[: batch_size.batch_size_for(classifier)]
+    scores = classifier(images, training=False)
+    scores = keras.ops.convert_to_numpy(scores).astype("float32")
+    written, failures = _write(classifier, folder, formats)
+    found = _read_back(written, images, scores)
+    tolerance = _tolerance(classifier) * max(1.0, float(np.abs(scores).max()))
+    for name, result in found.items():
+        if reason := _failure(name, result, tolerance):
+            failures[name] = reason
+    kept = _keep_verified(written, failures)
+    if failures:
+        raise ValueError(
+            f"{' '.join(failures.values())} {folder} holds {', '.join(kept)}."
+        )
     return folder
 
 
-def _write_saved_model(classifier, path):
-    shape = classifiers.image_shape(classifier)
-    classifier.export(
-        str(path),
-        format="tf_saved_model",
-        input_signature=[
-            keras.InputSpec(
-                shape=(None, *shape), dtype="float32", name="images"
+def _write(classifier, folder, formats):
+    """The path of each file that was written, and why others were not."""
+    written, failures = {_KERAS: folder / UNVERIFIED_FILE}, {}
+    classifier.save(written[_KERAS])
+    for name in formats:
+        path = folder / export_formats.FORMATS[name].file
+        try:
+            export_formats.write(classifier, path, name)
+            written[name] = path
+        except Exception as error:  # The other files are worth keeping.
+            failures[name] = (
+                f"`classifier` must be a model that exports as {name}. "
+                f"Received: {messages.one_line(error)}."
             )
-        ],
-        verbose=False,
-    )
+            export_formats.remove(path)
+    return written, failures
 
 
-def _compare(folder, images, expected):
+def _read_back(paths, images, scores):
+    """From format to what a process without this package found."""
     with tempfile.TemporaryDirectory() as scratch:
         batch = pathlib.Path(scratch, "batch.npz")
-        np.savez(batch, images=images, scores=expected)
+        result = pathlib.Path(scratch, "result.json")
+        np.savez(batch, images=images, scores=scores)
+        files = [f"{name}={path.absolute()}" for name, path in paths.items()]
         # Isolated mode and another folder keep this package off the path of
         # a process started from its checkout.
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-I",
-                "-c",
-                _READ_BACK,
-                str(folder.absolute()),
-                KERAS_FILE,
-                SAVED_MODEL_FOLDER,
-                str(batch),
-            ],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-        )
-    if process.returncode:
-        reason = process.stderr.strip().splitlines() or ["no message"]
-        raise ValueError(
-            "`classifier` must load from its files with only TensorFlow and "
-            f"Keras. Received: {reason[-1]}"
-        )
-    scale = max(1.0, float(np.max(np.abs(expected))))
-    for line in process.stdout.splitlines():
-        name, difference = line.split()
-        if not float(difference) <= _TOLERANCE * scale:
-            raise ValueError(
-                f"`classifier` must give the same scores from its {name} file "
-                f"within {_TOLERANCE * scale:g}. Received: a difference of "
-                f"{difference}"
+        command = [sys.executable, "-I", _READ_BACK, batch, result, *files]
+        try:
+            process = subprocess.run(
+                command,
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
             )
+            return json.loads(result.read_text())
+        except subprocess.TimeoutExpired:
+            reason = f"no answer within {_SECONDS} seconds"
+        except OSError:  # It ended without a result.
+            lines = process.stderr.strip().splitlines()
+            reason = lines[-1] if lines else f"exit {process.returncode}"
+        return {name: {"error": reason} for name in paths}
+
+
+def _failure(name, result, tolerance):
+    """A sentence where a file is not what it should be, else nothing."""
+    if "error" in result:
+        return (
+            f"`classifier` must load from its {name} file with only "
+            f"TensorFlow and Keras. Received: "
+            f"{messages.one_line(result['error'])}."
+        )
+    if not result["difference"] <= tolerance:
+        return (
+            f"`classifier` must give the same scores from its {name} file "
+            f"within {tolerance:g}. Received: a difference of "
+            f"{result['difference']}."
+        )
+    return None
+
+
+def _tolerance(classifier):
+    """What two runtimes may differ by, for scores up to 1."""
+    dtypes = precisions.compute_dtypes(classifier)
+    return max(_TOLERANCES.get(dtype, _TOLERANCE) for dtype in dtypes)
+
+
+def _keep_verified(written, failures):
+    """Removes the files that failed; names those that are left.
+
+    The Keras file is the classifier itself: it is never removed, and gets its
+    name where it did not fail.
+    """
+    kept = []
+    for name, path in written.items():
+        if name == _KERAS and name not in failures:
+            path = path.replace(path.with_name(KERAS_FILE))
+        if name != _KERAS and name in failures:
+            export_formats.remove(path)
+        else:
+            kept.append(path.name)
+    return kept

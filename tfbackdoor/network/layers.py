@@ -9,6 +9,7 @@ import tensorflow as tf
 _FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
+@keras.saving.register_keras_serializable("tfbackdoor")
 class UnitInterval(keras.constraints.Constraint):
     """Clips a weight to [0, 1], the range of a neuron mask."""
 
@@ -58,13 +59,16 @@ class NeuronMask(keras.layers.Layer):
             )
         self.neurons = neurons
         self.shape = tuple(shape or (neurons,))
+
+    def build(self, scale_shape=None, offset_shape=None):
         self.neuron_mask = self.add_weight(
             name="neuron_mask",
-            shape=(neurons,),
+            shape=(self.neurons,),
             initializer="ones",
             constraint=UnitInterval(),
             autocast=False,
         )
+        self.built = True
 
     def call(self, scale, offset=None, scale_noise=None, offset_noise=None):
         factor = keras.ops.convert_to_tensor(self.neuron_mask)
@@ -144,10 +148,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _update_moving_statistics(self, mean, variance):
         keep, take = self.momentum, 1.0 - self.momentum
-        self.moving_mean.assign(self.moving_mean * keep + mean * take)
-        self.moving_variance.assign(
-            self.moving_variance * keep + variance * take
-        )
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            value = keras.ops.cast(value, moving.dtype)
+            moving.assign(moving * keep + value * take)
 
     def _kernel_applies(self, inputs):
         return (

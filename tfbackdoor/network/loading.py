@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-import re
 import warnings
 import zipfile
 
@@ -10,17 +9,20 @@ import keras
 
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
-from tfbackdoor.network import classifiers
+from tfbackdoor.files import messages
+from tfbackdoor.network import adapting
 from tfbackdoor.network import structure
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
-_LONGEST_REASON = 500
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def load_classifier(
-    path: str | pathlib.Path, *, allow_unsafe_code: bool = False
+    path: str | pathlib.Path,
+    *,
+    image_size: tuple[int, int] | None = None,
+    output: str | None = None,
+    allow_unsafe_code: bool = False,
 ) -> keras.Model:
     """Loads a `.keras` or legacy `.h5` classifier in safe mode.
 
@@ -30,6 +32,9 @@ def load_classifier(
 
     Args:
         path: file to read.
+        image_size: `(height, width)`, which fixes an input of variable size.
+        output: name of the output that gives the class scores, where there
+            are several.
         allow_unsafe_code: bool, whether to skip these checks and run what code
             is in the file (`Lambda` layers). Only for files of one's own:
             whoever wrote the file can do what the user of this process can.
@@ -45,8 +50,8 @@ def load_classifier(
             stacklevel=2,
         )
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
-    _check_classifier(classifier, path)
-    return classifier
+    conforming = _conforming(classifier, path, image_size, output)
+    return conforming if image_size or output else classifier
 
 
 def load_model(
@@ -68,7 +73,7 @@ def load_model(
         raise ValueError(
             f"`path` must hold a Keras model that loads without custom code. "
             f"Received: {path}, {_saved_by(path)}which fails with: "
-            f"{_one_line(error)}"
+            f"{messages.one_line(error)}{_way_out_of_keras_2(path)}"
         ) from error
 
 
@@ -78,6 +83,25 @@ def _saved_by(path):
     if version in (None, keras.__version__):
         return ""
     return f"saved by Keras {version} (this is {keras.__version__}), "
+
+
+def _way_out_of_keras_2(path):
+    """What to do with a file of Keras 2, nothing for others."""
+    version = keras_files.keras_version(path)
+    if version is None or not version.startswith("2."):
+        return ""
+    if path.suffix == ".keras":
+        return (
+            ". Save it as .h5, which this Keras reads: pip install tf_keras, "
+            f"then tf_keras.models.load_model({path.name!r}, compile=False)"
+            f".save({path.with_suffix('.h5').name!r})"
+        )
+    return (
+        ". Build the same network with this Keras and give it the weights: "
+        "pip install tf_keras, then network.set_weights(tf_keras.models."
+        f"load_model({path.name!r}, compile=False).get_weights()) and "
+        "network.save('classifier.keras')"
+    )
 
 
 def _load_untrusted(path):
@@ -93,25 +117,22 @@ def _load_untrusted(path):
     return model
 
 
-def _check_classifier(classifier, path):
-    """Like `check_classifier`, with nothing but ValueError."""
+def _conforming(classifier, path, image_size, output):
+    """Like `adapting.conform`, with nothing but ValueError."""
     try:
-        classifiers.check_classifier(classifier)
+        return adapting.conform(
+            classifier, image_size=image_size, output=output
+        )
     except Exception as error:
         # Our own sentences say it all.
-        if type(error) is ValueError and str(error).startswith("`classifier`"):
+        if type(error) is ValueError and str(error).startswith(
+            ("`classifier`", "`output`")
+        ):
             raise
         raise ValueError(
             "`path` must hold a classifier of images. "
-            f"Received: {path}, which fails with: {_one_line(error)}"
+            f"Received: {path}, which fails with: {messages.one_line(error)}"
         ) from error
-
-
-def _one_line(error):
-    """The message, without what a file could do to a terminal."""
-    text = " ".join(_COLOUR.sub("", str(error)).split())
-    text = "".join(x if x.isprintable() else "?" for x in text)
-    return text[:_LONGEST_REASON] or type(error).__name__
 
 
 def _check_path(path):

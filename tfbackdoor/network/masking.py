@@ -1,5 +1,6 @@
 """A classifier's neurons under masks and perturbations."""
 
+import keras
 import tensorflow as tf
 
 from tfbackdoor.network import layers
@@ -9,13 +10,20 @@ from tfbackdoor.network import neurons as neurons_module
 def make_masks(
     neurons: list[neurons_module.Neurons],
 ) -> list[layers.NeuronMask]:
-    """A mask of ones for the neurons of each layer."""
-    return [
+    """A mask of ones for the neurons of each layer, at least float32."""
+    masks = [
         layers.NeuronMask(
-            group.count, group.mask_shape, dtype=group.source.variable_dtype
+            group.count,
+            group.mask_shape,
+            dtype=keras.backend.result_type(
+                group.source.variable_dtype, "float32"
+            ),
         )
         for group in neurons
     ]
+    for mask in masks:
+        mask.build()
+    return masks
 
 
 def perturbation_sizes(neurons: list[neurons_module.Neurons]) -> list[int]:

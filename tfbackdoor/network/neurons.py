@@ -7,6 +7,9 @@ import keras
 import numpy as np
 
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import graph as symbolic
+from tfbackdoor.network import refusals
+from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
 _NORMALISATIONS = (
@@ -82,10 +85,17 @@ def find_neurons(
         to reason, the layers with weights that hold none.
 
     Raises:
-        ValueError: where there is no neuron to mask.
+        ValueError: where there is no neuron to mask, or layers were quantized.
     """
+    refusals.check_layers(classifier)
+    found, skipped = _find(classifier)
+    return list(found), dict(skipped)
+
+
+@remembering.once_a_model
+def _find(classifier):
     layers = structure.named_layers(classifier)
-    graph = structure.SymbolicGraph(classifier)
+    graph = symbolic.SymbolicGraph.of(classifier)
     cloned = any(map(_lacks_scale, layers.values())) and (
         compute_view.can_clone(classifier)
     )
@@ -129,7 +139,7 @@ def find_head(classifier: keras.Model) -> list[keras.layers.Layer]:
     return _head(
         classifier,
         structure.named_layers(classifier),
-        structure.SymbolicGraph(classifier),
+        symbolic.SymbolicGraph.of(classifier),
     )
 
 

@@ -7,6 +7,16 @@ import threading
 
 import keras
 
+from tfbackdoor.network import graph
+from tfbackdoor.network import remembering
+
+_lock = threading.Lock()
+# From layer to how many recordings there are of it now, in all threads.
+_recorded = collections.Counter()
+# What a layer's own `call` was, where it was set on the layer itself.
+_own_calls = {}
+_local = threading.local()
+
 
 def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """All layers without sublayers, by name, in the order of the model.
@@ -18,6 +28,11 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
         From name to layer; a layer inside another is named `outer/inner`, a
         name met again gets a number.
     """
+    return dict(_walk(model))
+
+
+@remembering.once_a_model
+def _walk(model):
     found, seen = {}, set()
 
     def visit(layer, prefix):
@@ -37,77 +52,11 @@ def named_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     return found
 
 
-class SymbolicGraph:
-    """Which layers the symbolic tensors of a model come from.
-
-    Reads functional and sequential models, nested ones included; layers of a
-    subclassed model were never called on symbolic tensors and have none.
-    Calls of the same layers in other models do not count.
-    """
-
-    def __init__(self, model: keras.Model):
-        self._calls = collections.defaultdict(list)
-        self._uses = collections.Counter()
-        self._entrances = {}
-        self._read(model)
-
-    def inputs(self, layer: keras.layers.Layer) -> list:
-        """The symbolic tensors that `layer` was called on."""
-        return [
-            tensor
-            for node in self._calls[id(layer)]
-            for tensor in node.input_tensors
-        ]
-
-    def weighted_sources(self, tensor) -> list[keras.layers.Layer]:
-        """The first layers with weights before `tensor`.
-
-        Walks back through operations without weights (activations, sums,
-        pools), into nested models and out of them.
-        """
-        node = _node(tensor)
-        if getattr(node.operation, "weights", None):
-            return [node.operation]
-        before = node.input_tensors
-        if id(node.operation) in self._entrances:
-            nested, position = self._entrances[id(node.operation)]
-            calls = self._calls[id(nested)]
-            before = [call.input_tensors[position] for call in calls]
-        return [
-            source
-            for earlier in before
-            for source in self.weighted_sources(earlier)
-        ]
-
-    def sole_source(
-        self, layer: keras.layers.Layer
-    ) -> keras.layers.Layer | None:
-        """The layer that feeds `layer` and nothing else, nothing between."""
-        inputs = self.inputs(layer)
-        if len(inputs) != 1 or self._uses[id(inputs[0])] != 1:
-            return None
-        source = inputs[0]._keras_history.operation
-        return source if len(self._calls[id(source)]) == 1 else None
-
-    def _read(self, model):
-        """Notes the calls in `model` and in the models nested in it."""
-        for node in _nodes(model):
-            self._calls[id(node.operation)].append(node)
-            self._uses.update(map(id, node.input_tensors))
-        self._uses.update(map(id, getattr(model, "outputs", None) or []))
-        for position, tensor in enumerate(getattr(model, "inputs", None) or []):
-            entrance = tensor._keras_history.operation
-            self._entrances[id(entrance)] = model, position
-        for layer in model.layers:
-            if _is_model(layer):
-                self._read(layer)
-
-
 def output_layer(model: keras.Model) -> keras.layers.Layer | None:
     """The layer that gives the output, None in a model without a graph."""
     if not getattr(model, "outputs", None):
         return None
-    return _node(model.outputs[0]).operation
+    return graph.node_of(model.outputs[0]).operation
 
 
 def computed_shapes(model: keras.Model) -> list[tuple[int, ...]]:
@@ -119,13 +68,13 @@ def computed_shapes(model: keras.Model) -> list[tuple[int, ...]]:
         return []
     shapes = [
         tuple(size or 1 for size in tensor.shape[1:])
-        for node in _nodes(model)
+        for node in graph.nodes_of(model)
         for tensor in node.output_tensors
     ]
     return shapes + [
         shape
         for layer in model.layers
-        if _is_model(layer)
+        if graph.is_model(layer)
         for shape in computed_shapes(layer)
     ]
 
@@ -144,9 +93,11 @@ def refresh_statistics(model: keras.Model) -> None:
 class OutputRecorder:
     """Records what some layers of a model compute during a call of it.
 
-    Works for layers at any depth of any kind of model, and for replicas that
-    trace in threads of their own. Outside the context the layers are as they
-    were. A layer called several times gives its last output.
+    Works for layers at any depth of any kind of model. Recordings of one
+    layer may overlap or nest, in one thread or several: each sees the calls of
+    its own thread alone, so that replicas may trace in threads of their own
+    and others may call the model meanwhile. After the last of them the layers
+    are as they were. A layer called several times gives its last output.
 
     Args:
         layers: dict from name to layer.
@@ -160,9 +111,9 @@ class OutputRecorder:
 
     def __init__(self, layers: dict[str, keras.layers.Layer]):
         self._layers = dict(layers)
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._users = 0
+        self._names = {}
+        for name, layer in self._layers.items():
+            self._names.setdefault(id(layer), []).append(name)
 
     @classmethod
     def of_names(cls, model: keras.Model, names) -> "OutputRecorder":
@@ -173,34 +124,26 @@ class OutputRecorder:
     @contextlib.contextmanager
     def recording(self):
         """A context that yields the dict from name to output."""
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._install()
-        self._local.outputs = outputs = {}
+        outputs = {}
+        with _lock:
+            for layer in self._layers.values():
+                _install(layer)
+        _of_thread().append((self, outputs))
         try:
             yield outputs
         finally:
-            self._local.outputs = {}
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    for layer in self._layers.values():
-                        del layer.call
+            _local.recordings = [
+                other for other in _of_thread() if other[1] is not outputs
+            ]
+            with _lock:
+                for layer in self._layers.values():
+                    _remove(layer)
 
-    def _install(self):
-        for name, layer in self._layers.items():
-            layer.call = self._recorded(name, layer.call)
-
-    def _recorded(self, name, call):
-        @functools.wraps(call)
-        def recorded_call(*args, **kwargs):
-            output = call(*args, **kwargs)
-            self._local.outputs.pop(name, None)
-            self._local.outputs[name] = self._kept(output, *args)
-            return output
-
-        return recorded_call
+    def _note(self, called, outputs, output, inputs):
+        """Keeps what `called` gave, last of all so far."""
+        for name in self._names.get(id(called), ()):
+            outputs.pop(name, None)
+            outputs[name] = self._kept(output, *inputs)
 
     def _kept(self, output, *inputs):
         return output
@@ -213,25 +156,42 @@ class InputRecorder(OutputRecorder):
         return inputs[0]
 
 
-def _is_model(operation):
-    return isinstance(operation, keras.Model)
+def _of_thread():
+    """The recordings of this thread, `(recorder, outputs)` each."""
+    if not hasattr(_local, "recordings"):
+        _local.recordings = []
+    return _local.recordings
 
 
-def _nodes(model):
-    """The calls that make up the graph of `model` itself."""
-    # No public name tells them from calls of the same layers elsewhere.
-    graph = getattr(model, "_functional", model)
-    by_depth = getattr(graph, "_nodes_by_depth", {})
-    return [node for nodes in by_depth.values() for node in nodes]
+def _install(layer):
+    """Makes the calls of `layer` noted, unless they are already."""
+    _recorded[layer] += 1
+    if _recorded[layer] > 1:
+        return
+    call = layer.call
+    if "call" in vars(layer):
+        _own_calls[layer] = call
+
+    @functools.wraps(call)
+    def noted_call(*args, **kwargs):
+        output = call(*args, **kwargs)
+        for recorder, outputs in _of_thread():
+            recorder._note(layer, outputs, output, args)
+        return output
+
+    layer.call = noted_call
 
 
-def _node(tensor):
-    """The call that computes `tensor`, looked up in nested models."""
-    history = tensor._keras_history
-    operation = history.operation
-    if _is_model(operation) and getattr(operation, "outputs", None):
-        return _node(operation.outputs[history.tensor_index])
-    return operation._inbound_nodes[history.node_index]
+def _remove(layer):
+    """Undoes `_install`, unless another recording goes on."""
+    _recorded[layer] -= 1
+    if _recorded[layer]:
+        return
+    del _recorded[layer]
+    if layer in _own_calls:
+        layer.call = _own_calls.pop(layer)
+    else:
+        del layer.call
 
 
 def _unused(name, taken):

@@ -1,40 +1,43 @@
 """The page of a report: one HTML file that needs no network."""
 
-import json
 import math
 
 import jinja2
-import markupsafe
 import numpy as np
 
 from tfbackdoor import rates
-from tfbackdoor.report import drawing
+from tfbackdoor.report import canvas
+from tfbackdoor.report import figures
+from tfbackdoor.report import pictures
+from tfbackdoor.report import report as report_module
+from tfbackdoor.report import wording
 
 # A trigger that works on more images than this is called at work.
 _ATTACK_AT_WORK = 0.1
 _MOST_CLASSES = 50
 # Smaller pictures show their pixels: a trigger may be one of them.
 _SMALL_PICTURE = 64
-_NO_BREAK = "\u00a0"
+_JUDGED = {"held_out": "held-out", "test": "test"}
 
 
-def render(report: dict) -> str:
+def render(report: report_module.Report) -> str:
     """The HTML page of a report.
 
     Everything that comes from outside (names of classes and layers, settings,
     sentences) is escaped; there is no script and nothing to load.
-
-    Args:
-        report: as `Report.to_json` gives it.
     """
+    content = report.to_json()
     template = _environment().get_template("report.html")
     return template.render(
-        report=report,
-        state=_state(report),
+        report=content,
+        state=_state(content),
         rates=rates.SHOWN_RATES,
-        chart=drawing.curve_lines(report),
-        layers=_layers(report),
-        targets=_targets(report),
+        curve_rates=_curve_rates(content),
+        charts=_charts(report),
+        layers=_layers(content),
+        classes=_classes(content),
+        scan=_scan(report.scan, content["scan"]),
+        channels=pictures.shown_channels(content["sample_shape"]),
         small_picture=_SMALL_PICTURE,
     )
 
@@ -47,18 +50,8 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        digits=_digits,
-        duration=_duration,
-        heat_map=drawing.heat_map,
-        layer=_layer,
-        memory=_memory,
-        name=_name,
-        percent=_percent,
-        setting=_setting,
-        thousands=_thousands,
-        threshold=_threshold,
-    )
+    environment.filters |= wording.FILTERS
+    environment.filters["heat_map"] = pictures.heat_map
     return environment
 
 
@@ -66,7 +59,10 @@ def _state(report):
     """A tone, and the words beside the verdict that say the same."""
     left = _attack_left(report)
     if left is not None and left > _ATTACK_AT_WORK:
-        return "bad", f"The trigger still works on {_percent(left)} of images"
+        return (
+            "bad",
+            f"The trigger still works on {wording.percent(left)} of images",
+        )
     if not report["curve"]:
         return "unknown", "Nothing was changed"
     if report["chosen"] is None and not report["unlearned"]:
@@ -80,7 +76,7 @@ def _state(report):
         return "unknown", "Nothing was pruned"
     if left is None:
         return "unknown", "No warnings; attack success unknown"
-    return "good", f"No warnings; attack success now {_percent(left)}"
+    return "good", f"No warnings; attack success now {wording.percent(left)}"
 
 
 def _attack_left(report):
@@ -92,98 +88,102 @@ def _attack_left(report):
     return None
 
 
+def _curve_rates(report):
+    """The rates that are known of a point of the curve, by label."""
+    return {
+        label: field
+        for label, field in rates.SHOWN_RATES.items()
+        if any(
+            point[field] and point[field]["images"] for point in report["curve"]
+        )
+    }
+
+
+def _charts(report):
+    """The figures that there is something to draw for, as data URIs."""
+    drawn = {}
+    if report.curve:
+        chosen = report.chosen and report.chosen.threshold
+        drawn["curve"] = figures.draw_curve(
+            report.curve, chosen=chosen, images="held-out images"
+        )
+    if report.neuron_masks:
+        drawn["masks"] = figures.draw_pruned(report.neuron_masks, report.pruned)
+    return {
+        name: pictures.data_uri(canvas.to_svg(figure).encode(), "image/svg+xml")
+        for name, figure in drawn.items()
+    }
+
+
 def _layers(report):
-    """A row a layer with masks: counts and histogram."""
+    """A row for each layer with masks."""
     rows = []
     for name, mask in report["neuron_masks"].items():
         mask = np.array(mask, float)
-        pruned = np.array(report["pruned"].get(name, []), int)
-        smallest = np.nanmin(mask) if np.isfinite(mask).any() else None
         rows.append(
             {
                 "name": name,
                 "neurons": len(mask),
-                "pruned": len(pruned),
-                "smallest": smallest,
-                "bars": drawing.histogram(mask, pruned),
+                "pruned": len(report["pruned"].get(name, [])),
+                "smallest": np.nanmin(mask)
+                if np.isfinite(mask).any()
+                else None,
             }
         )
     return rows
 
 
-def _targets(report):
-    """Classes of the scan by falling score, and how many are left out."""
-    scan = report["target_scores"]
+def _classes(report):
+    """The classes, those that lost most first, and how many are left out."""
+    rows = sorted(report["classes"], key=_largest_loss, reverse=True)
+    judged = [
+        (images, label)
+        for images, label in _JUDGED.items()
+        if any(row[images] for row in rows)
+    ]
+    return _shortened(rows) | {"judged": judged}
+
+
+def _largest_loss(row):
+    """The share of its images that a class lost, where it lost most."""
+    return max(
+        (
+            recall["before"]["value"] - recall["purified"]["value"]
+            for recall in (row[images] for images in _JUDGED)
+            if recall is not None
+        ),
+        default=0.0,
+    )
+
+
+def _scan(scan, content):
+    """What the scan says, and the classes, suspects and anomalies first."""
     if scan is None:
         return None
-    scores = [-math.inf if score is None else score for score in scan["scores"]]
-    shown = sorted(range(len(scores)), key=lambda index: -scores[index])
-    shown = shown[:_MOST_CLASSES]
-    if scan["suspected"] is not None and scan["suspected"] not in shown:
-        shown.append(scan["suspected"])
-    largest = max([*scores, 0.0]) or 1.0
+    rows = [
+        {
+            "class": label,
+            "anomaly": anomaly,
+            "errors": errors,
+            "suspected": label in content["suspects"],
+        }
+        for label, (anomaly, errors) in enumerate(
+            zip(content["anomalies"], content["error_shares"])
+        )
+    ]
+    rows.sort(
+        key=lambda row: (row["suspected"], _or_least(row["anomaly"])),
+        reverse=True,
+    )
+    return _shortened(rows) | {"verdict": str(scan)}
+
+
+def _or_least(number):
+    return -math.inf if number is None else number
+
+
+def _shortened(rows):
     return {
-        "rows": [
-            (
-                index,
-                scan["scores"][index],
-                max(scores[index], 0.0) / largest,
-                scan["error_shares"][index],
-            )
-            for index in shown
-        ],
-        "left_out": len(scores) - len(shown),
+        "rows": rows[:_MOST_CLASSES],
+        "left_out": max(0, len(rows) - _MOST_CLASSES),
     }
-
-
-def _digits(number, digits=3):
-    return "unknown" if number is None else f"{number:.{digits}f}"
-
-
-def _duration(seconds):
-    if seconds is None:
-        return "unknown"
-    if seconds < 60.0:
-        return f"{seconds:.1f}{_NO_BREAK}s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
-    return " ".join(f"{n}{_NO_BREAK}{unit}" for n, unit in parts if n)
-
-
-def _layer(text):
-    """A name that may break after its slashes and underscores."""
-    breaking = {"/": "/<wbr>", "_": "_<wbr>"}
-    escaped = str(markupsafe.escape(text)).translate(str.maketrans(breaking))
-    return _name(markupsafe.Markup(escaped))
-
-
-def _memory(count):
-    if not count:
-        return "unknown"
-    if count < 2**30:
-        return f"{count / 2**20:.0f}{_NO_BREAK}MiB"
-    return f"{count / 2**30:.2f}{_NO_BREAK}GiB"
-
-
-def _name(text):
-    """A name from outside: escaped, and kept from turning its line around."""
-    return markupsafe.Markup("<bdi>{}</bdi>").format(text)
-
-
-def _percent(share):
-    return f"{100.0 * share:.1f}{_NO_BREAK}%"
-
-
-def _setting(value):
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _thousands(number):
-    return f"{number:,}"
-
-
-def _threshold(value):
-    if value < 0.0:
-        return "none"
-    return f"{value:.2f}" if round(value, 2) == value else f"{value:.3g}"

@@ -7,18 +7,20 @@ import math
 import pathlib
 import platform
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import rates
+from tfbackdoor import scan as scan_module
 from tfbackdoor.defenses import pruning
-from tfbackdoor.report import drawing
-from tfbackdoor.report import page
+from tfbackdoor.report import evidence
+from tfbackdoor.report import pictures
+from tfbackdoor.report import plain_json
 
 _MOST_SAMPLES = 8
-_DIGITS = 6
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,18 +44,21 @@ class Report:
         pruned: from layer name to the indices of its pruned neurons.
         unlearned: classes whose triggers were unlearned, may be empty.
         skipped: from layer name to the reason why it has no masks.
-        samples: array `(count, height, width, 1 or 3)` in [0, 1], at most 8.
+        clean_images: `classes` integers, how many of the clean images that
+            were given are of each class; may be empty.
+        samples: array `(count, height, width, channels)` in [0, 1], or without
+            the axis of channels, at most 8.
         sample_labels: `count` integers, their true classes.
         predictions: from row name, `"before"` and `"purified"`, to `count`
             predicted classes.
         class_names: a name a class, or None where they have none.
         attention: from row name to a dict from tap to the attention map
             `(height, width)` of the first sample.
-        target_scores: a scan for target classes: `{"verdict": str, "scores":
-            a float a class, "error_shares": a float a class, "suspected":
-            class or None, "note": str}`; None where there was none.
+        scan: what the scan found, or None where there was none.
+        found_triggers: the triggers of the suspected classes, may be empty.
         settings: from the name of each setting to its value.
         versions: as `versions` gives them.
+        steps: what was done, each with its seconds, in order.
         seed: int.
         seconds: float >= 0, duration of the run.
         peak_memory: int >= 0, bytes as `peak_memory` gives them.
@@ -72,44 +77,43 @@ class Report:
     pruned: dict[str, np.ndarray]
     unlearned: list[int]
     skipped: dict[str, str]
+    clean_images: Sequence[int] = ()
     samples: np.ndarray
     sample_labels: list[int]
     predictions: dict[str, list[int]]
     class_names: list[str] | None
     attention: dict[str, dict[str, np.ndarray]]
-    target_scores: dict | None = None
+    scan: scan_module.Scan | None = None
+    found_triggers: Sequence[evidence.FoundTrigger] = ()
     settings: dict
     versions: dict[str, str]
+    steps: Sequence[tuple[str, float]] = ()
     seed: int
     seconds: float
     peak_memory: int
 
     def __post_init__(self):
-        shape = np.shape(self.samples)
-        if (
-            len(shape) != 4
-            or shape[0] > _MOST_SAMPLES
-            or shape[3] not in (1, 3)
-        ):
+        count = len(self.samples)
+        if count > _MOST_SAMPLES:
             raise ValueError(
-                "`samples` must have shape (count, height, width, channels) "
-                f"with at most {_MOST_SAMPLES} images and 1 or 3 channels. "
-                f"Received: shape {shape}"
+                f"`samples` must hold at most {_MOST_SAMPLES} images. "
+                f"Received: {count}"
             )
         classes = {"sample_labels": self.sample_labels, **self.predictions}
         for name, indices in classes.items():
-            if len(indices) != shape[0]:
+            if len(indices) != count:
                 raise ValueError(
                     "`sample_labels` and `predictions` must hold a class a "
-                    f"sample, {shape[0]}. Received: {len(indices)} in {name}"
+                    f"sample, {count}. Received: {len(indices)} in {name}"
                 )
 
     def to_json(self) -> dict:
-        """What `json.dumps` takes: the fields, with samples as PNG.
+        """What `json.dumps` takes: the fields, with images as PNG.
 
         Rates are shares in [0, 1] with 95 % intervals and counts. Unknown
         numbers are None. Beside the fields, `trigger_known`,
-        `sample_shape` and `suspicious_neurons` are derived from them.
+        `sample_shape`, `suspicious_neurons` and `classes`, what was recognised
+        of each class before and after, are derived from them.
         """
         fields = {
             field.name: getattr(self, field.name)
@@ -121,8 +125,12 @@ class Report:
         }
         if self.oracle:
             fields["chosen_because"] = f"Oracle: {self.chosen_because}"
-        fields["samples"] = [drawing.picture(image) for image in self.samples]
-        fields["sample_shape"] = np.shape(self.samples)[1:]
+        shape = np.shape(self.samples)[1:]
+        fields["sample_shape"] = shape
+        fields["samples"] = [
+            pictures.picture(image) if pictures.is_drawable(shape) else None
+            for image in self.samples
+        ]
         fields["trigger_known"] = any(
             row.attack_success is not None and row.attack_success.total > 0
             for row in [*self.scores.values(), *self.test_scores.values()]
@@ -132,7 +140,27 @@ class Report:
             dict(zip(names, row))
             for row in suspicious_neurons(self.neuron_masks, self.pruned)
         ]
-        return _plain(fields)
+        fields["steps"] = [
+            {"step": step, "seconds": seconds} for step, seconds in self.steps
+        ]
+        fields["classes"] = self._classes()
+        return plain_json.plain(fields)
+
+    def _classes(self):
+        """For each class its clean images, and its recall where judged."""
+        judged = {"held_out": self.scores, "test": self.test_scores}
+        recalls = {name: _recalls(scores) for name, scores in judged.items()}
+        return [
+            {
+                "class": label,
+                "clean_images": count,
+                **{
+                    name: by_class.get(label)
+                    for name, by_class in recalls.items()
+                },
+            }
+            for label, count in enumerate(self.clean_images)
+        ]
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `report.json` and `report.html` into a folder.
@@ -140,6 +168,9 @@ class Report:
         Args:
             folder: made where it does not exist.
         """
+        # Takes Jinja, which nothing else needs.
+        from tfbackdoor.report import page
+
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         content = self.to_json()
@@ -150,8 +181,23 @@ class Report:
         (folder / "report.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
         # Names of folders may hold bytes that are no characters.
         (folder / "report.html").write_text(
-            page.render(content), encoding="utf-8", errors="replace"
+            page.render(self), encoding="utf-8", errors="replace"
         )
+
+
+def _recalls(scores):
+    """From class to its recall before and after, and whether much was lost."""
+    if not scores.keys() >= {"before", "purified"}:
+        return {}
+    before, purified = scores["before"], scores["purified"]
+    return {
+        label: {
+            "before": before.recalls[label],
+            "purified": purified.recalls[label],
+            "fell": loss.exceeds(rates.MUCH_LOST),
+        }
+        for label, loss in rates.class_losses(before, purified).items()
+    }
 
 
 def suspicious_neurons(
@@ -202,29 +248,3 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _plain(value):
-    """The value as JSON knows it; a number that is not finite is None."""
-    if dataclasses.is_dataclass(value):
-        return _plain(value.to_json())
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(_listed(value))
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return str(value)
-
-
-def _listed(array):
-    """Nested lists of an array, floats without the digits of rounding."""
-    array = np.asarray(array)
-    if array.dtype.kind in "biuSU":
-        return array.tolist()
-    values = [float(f"{float(x):.{_DIGITS}g}") for x in array.flat]
-    return np.reshape(values, array.shape).tolist()

@@ -7,39 +7,80 @@ import tensorflow as tf
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import inversion
 from tfbackdoor.defenses import inverted_triggers
-from tfbackdoor.network import classifiers
+from tfbackdoor.network import batch_size
 
 _LEAST_SPREAD = 0.25
+_IMAGES_PER_CLASS = 16
+_FEWEST_IMAGES = 8
+_RANKING_STEPS = 25
+_RANKING_SHARE = 0.05
 _MOST_STAMPED = 512
 
 
 def smallest_triggers(
     classifier: keras.Model,
     clean: tf.data.Dataset,
+    targets,
     *,
     steps: int,
     seed: int,
     precision: str | None,
-    verbose,
+    verbose="auto",
 ) -> inverted_triggers.InvertedTriggers:
-    """The smallest trigger found for each class, see `TriggerInversion`."""
-    classes = classifiers.class_count(classifier)
-    search = inversion.TriggerInversion(
-        classifier, range(classes), seed=seed, precision=precision
-    )
-    search.compile()
-    batch_size = int(np.clip(_MOST_STAMPED // classes, 8, 16))
-    search.fit(
-        sampling.training_batches(
-            clean, batch_size, seed=seed, replacement=True
-        ),
-        steps_per_epoch=steps,
+    """The smallest trigger found for each target, see `TriggerInversion`.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        targets: classes.
+        steps: int > 0, batches of the search.
+        seed: int, of batches and of the triggers' start.
+        precision: of the forward passes, see `ComputeView`.
+        verbose: Keras' verbosity.
+    """
+    return _search(
+        classifier,
+        clean,
+        targets,
+        steps=steps,
+        images=_IMAGES_PER_CLASS,
+        seed=seed,
+        precision=precision,
         verbose=verbose,
     )
-    return search.triggers()
 
 
-def anomaly_scores(sizes, success) -> np.ndarray:
+def rank_classes(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    *,
+    classes: int,
+    seed: int,
+    precision: str | None,
+) -> np.ndarray:
+    """All classes, the most easily reached first.
+
+    A few steps of search for patches of at most 5 % of the pixels: the class
+    that a backdoor targets is reached by such a patch far sooner than others.
+
+    Args: see `smallest_triggers`.
+    """
+    triggers = _search(
+        classifier,
+        clean,
+        range(classes),
+        steps=_RANKING_STEPS,
+        images=_FEWEST_IMAGES,
+        seed=seed,
+        precision=precision,
+        verbose=0,
+        penalty=0.0,
+        max_share=_RANKING_SHARE,
+    )
+    return np.argsort(-triggers.success, kind="stable")
+
+
+def anomaly_scores(sizes, success, references: int | None = None) -> np.ndarray:
     """How unusually small each class's trigger is.
 
     `(median - log size) / (1.4826 * median of the deviations of those below
@@ -49,9 +90,58 @@ def anomaly_scores(sizes, success) -> np.ndarray:
     Args:
         sizes: `(classes,)` floats > 0, pixels.
         success: `(classes,)` floats in [0, 1].
+        references: int, how many of the first classes tell what is usual;
+            default all.
     """
     logs = np.log(np.maximum(sizes, 1e-3))
     logs = np.where(np.asarray(success) < 0.5, logs.max(), logs)
-    below = np.median(logs) - logs
+    usual = logs[:references]
+    below = np.median(usual) - usual
     spread = 1.4826 * np.median(below[below >= 0.0])
-    return below / max(spread, _LEAST_SPREAD)
+    return (np.median(usual) - logs) / max(spread, _LEAST_SPREAD)
+
+
+def _search(
+    classifier,
+    clean,
+    targets,
+    *,
+    steps,
+    images,
+    seed,
+    precision,
+    verbose,
+    **settings,
+):
+    """Triggers of all targets, group by group, so that memory is bounded."""
+    targets = list(targets)
+    at_once = batch_size.batch_size_for(
+        classifier, most=_MOST_STAMPED, training=True
+    )
+    images = int(np.clip(at_once // len(targets), _FEWEST_IMAGES, images))
+    images = min(images, at_once)
+    size = min(len(targets), max(1, at_once // images))
+    search = inversion.TriggerInversion(
+        classifier,
+        _padded(targets[:size], size),
+        seed=seed,
+        precision=precision,
+        **settings,
+    )
+    search.compile()
+    batches = sampling.training_batches(
+        clean, images, seed=seed, replacement=True
+    )
+    found = []
+    for first in range(0, len(targets), size):
+        group = targets[first : first + size]
+        if first:
+            search.restart(_padded(group, size))
+        search.fit(batches, steps_per_epoch=steps, verbose=verbose)
+        found.append(search.triggers().first(len(group)))
+    return inverted_triggers.concatenate(found)
+
+
+def _padded(targets, size):
+    """The targets, the last one again until there are `size`."""
+    return targets + targets[-1:] * (size - len(targets))

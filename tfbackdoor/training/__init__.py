@@ -10,6 +10,7 @@ from tfbackdoor.training.checkpoints import stop
 from tfbackdoor.training.classifier_training import ClassifierTraining
 from tfbackdoor.training.classifier_training import StopOnNaN
 from tfbackdoor.training.classifier_training import TrainingDivergedError
+from tfbackdoor.training.fitting import fit_classifier
 from tfbackdoor.training.optimizers import CoupledSGD
 from tfbackdoor.training.run_settings import RunSettings
 
@@ -20,6 +21,7 @@ __all__ = [
     "StopOnNaN",
     "Stopped",
     "TrainingDivergedError",
+    "fit_classifier",
     "resumable",
     "stop",
 ]

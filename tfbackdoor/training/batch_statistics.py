@@ -12,21 +12,31 @@ class BatchStatistics:
 
     A weight that was not trained with its normalisations, such as a point
     between two networks, needs statistics of its own (Garipov et al. 2018,
-    section 4). They become the mean over batches of what each batch has. Frozen
-    normalisations keep theirs. Compiled once for any weights.
+    section 4). They become the mean over batches of what each batch has.
+    Compiled once for any weights.
 
     Args:
         classifier: built Keras classifier.
         precision: of the forward passes, see `ComputeView`.
+        train_frozen: bool, whether normalisations that are not `trainable`
+            get new statistics too (default).
     """
 
-    def __init__(self, classifier: keras.Model, precision: str | None = None):
-        self._view = compute_view.ComputeView(classifier, precision)
+    def __init__(
+        self,
+        classifier: keras.Model,
+        precision: str | None = None,
+        *,
+        train_frozen: bool = True,
+    ):
+        self._view = compute_view.ComputeView(
+            classifier, precision, train_frozen=train_frozen
+        )
         self._moving = [
             variable
             for layer in structure.named_layers(classifier).values()
             if isinstance(layer, keras.layers.BatchNormalization)
-            and layer.trainable
+            and (train_frozen or layer.trainable)
             for variable in (layer.moving_mean, layer.moving_variance)
         ]
         self._compiled = tf.function(

@@ -26,12 +26,19 @@ class ClassifierTraining(trainer.Trainer):
         synchronised: bool, whether batch statistics are those of the whole
             batch over all replicas, so that any number of them learns the
             same (default), or each replica's own, which is faster.
+        train_frozen: bool, whether layers that are not `trainable` are trained
+            as all others (default), or keep their weights, which in a batch
+            normalisation are its moving statistics too. All flags stay as
+            they are.
 
     Input shape:
         `(batch, height, width, channels)`, float32 in [0, 1].
 
     Output shape:
         `(batch, classes)`, what the classifier gives.
+
+    Raises:
+        ValueError: where `train_frozen` is False and nothing is `trainable`.
     """
 
     _model_arguments = ("classifier",)
@@ -42,6 +49,7 @@ class ClassifierTraining(trainer.Trainer):
         *,
         precision: str | None = None,
         synchronised: bool = True,
+        train_frozen: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -49,10 +57,26 @@ class ClassifierTraining(trainer.Trainer):
         self.classifier = classifier
         self.precision = precision
         self.synchronised = synchronised
+        self.train_frozen = train_frozen
         self.view = compute_view.ComputeView(
-            classifier, precision, synchronised=synchronised
+            classifier,
+            precision,
+            synchronised=synchronised,
+            train_frozen=train_frozen,
         )
+        if not self.trainable_variables:
+            raise ValueError(
+                "`train_frozen` must be True where no weight of the classifier "
+                f"is trainable. Received: train_frozen={train_frozen}"
+            )
         self.built = True
+
+    @property
+    def trainable_variables(self) -> list:
+        """The weights that are trained, see `train_frozen`."""
+        return list(self.view.trained)
+
+    trainable_weights = trainable_variables
 
     def compile(self, optimizer="sgd", loss=None, metrics=None, **settings):
         """As Keras' `compile`, with the settings of `compile_settings`."""
@@ -69,7 +93,7 @@ class ClassifierTraining(trainer.Trainer):
         The training step would make them when it is traced, and Keras would
         then trace it a second time.
         """
-        self.optimizer.build(self.classifier.trainable_weights)
+        self.optimizer.build(self.trainable_variables)
         if tf.distribute.get_strategy().num_replicas_in_sync == 1:
             scores = tf.zeros((1, classifiers.class_count(self.classifier)))
             self.compute_metrics(None, tf.zeros((1,), tf.int64), scores)
@@ -81,10 +105,11 @@ class ClassifierTraining(trainer.Trainer):
 
     def train_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        variables = self.classifier.trainable_weights
-        with tf.GradientTape() as tape:
+        variables = self.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
             loss, outputs, updates = self.training_loss(images, labels, weights)
-        gradients = tape.gradient(loss, variables)
+        gradients = tape.gradient(loss, [v.value for v in variables])
         self.optimizer.apply_gradients(zip(gradients, variables))
         compute_view.assign(updates)
         log_losses(self, loss=loss)
@@ -102,6 +127,7 @@ class ClassifierTraining(trainer.Trainer):
             **models_to_config(self, self._model_arguments),
             "precision": self.precision,
             "synchronised": self.synchronised,
+            "train_frozen": self.train_frozen,
         }
 
     @classmethod

@@ -29,7 +29,7 @@ class Feed:
         self.element_spec = dataset.element_spec
         self._trainer = trainer
         self._batches = _distributed(
-            _untuned(dataset), trainer.distribute_strategy
+            untuned(dataset), trainer.distribute_strategy
         )
         self.iterator = iter(self._batches) if self._endless else None
 
@@ -57,7 +57,7 @@ class Feed:
         self._trainer.train_function(self.iterator)
 
 
-def _untuned(dataset):
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same batches, without TensorFlow's tuning of the pipeline.
 
     Its thread may sleep through the end of an iterator, and the fit then waits

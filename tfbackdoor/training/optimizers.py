@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+SCHEDULES = ("steps", "cosine")
+
 
 @keras.saving.register_keras_serializable("tfbackdoor")
 class CoupledSGD(keras.optimizers.Optimizer):
@@ -69,6 +71,27 @@ class CoupledSGD(keras.optimizers.Optimizer):
             "nesterov": self.nesterov,
             "l2": self.l2,
         }
+
+
+def decaying(
+    rate: float, steps: int, schedule: str = "steps"
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A learning rate that begins at `rate` and falls over `steps` batches.
+
+    Args:
+        rate: float > 0.
+        steps: int > 0.
+        schedule: `"steps"` divides the rate by 10 at 1/2 and 3/4 of the steps,
+            as ANP does; `"cosine"` warms up and decays, which is better for
+            few epochs.
+    """
+    if schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            rate / 10, steps, warmup_target=rate, warmup_steps=steps // 10
+        )
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [steps // 2, steps * 3 // 4], [rate, rate / 10, rate / 100]
+    )
 
 
 def spare_sums(

@@ -1,12 +1,14 @@
 """How a method draws its images and computes, whatever it trains."""
 
 import dataclasses
+import time
 
 import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import augmentation
 from tfbackdoor.data import sampling
+from tfbackdoor.network import devices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,9 @@ class RunSettings:
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own.
         synchronised: bool, see `ClassifierTraining`.
+        train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
+        begun: each step that was announced, and when, `time.monotonic`.
     """
 
     flip: bool = True
@@ -29,7 +33,14 @@ class RunSettings:
     seed: int = 0
     precision: str | None = None
     synchronised: bool = True
+    train_frozen: bool = True
     verbose: str | int = "auto"
+    begun: list[tuple[str, float]] = dataclasses.field(
+        default_factory=list, repr=False, compare=False
+    )
+
+    def __post_init__(self):
+        devices.check_precision(self.precision)
 
     def batches(
         self,
@@ -101,7 +112,8 @@ class RunSettings:
         ]
 
     def announce(self, step: str) -> None:
-        """Prints the name of a step, unless `verbose` is 0."""
+        """Notes that a step begins; prints its name unless `verbose` is 0."""
+        self.begun.append((step, time.monotonic()))
         if self.verbose:
             print(step, flush=True)
 

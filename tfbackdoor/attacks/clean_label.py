@@ -1,4 +1,8 @@
-"""Adversarial perturbation of training images, for clean-label attacks."""
+"""The clean-label attack: no label changes.
+
+Images of the target class are moved away from it before they are stamped, so
+that the trigger is the easier thing to learn.
+"""
 
 import keras
 import numpy as np
@@ -132,3 +136,18 @@ def perturb_images(
         return image, label
 
     return images.enumerate().map(replace, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def train_clean_label(run):
+    """Training on stamped images that were perturbed before."""
+    trigger = run.make_trigger(run.image_shape)
+    _, poisoning = run.poison(run.images, trigger)
+    perturbed = perturb_images(
+        run.images,
+        poisoning.indices,
+        LinfPerturbation(run.clean(), precision=run.settings.precision),
+        seed=run.settings.seed,
+    )
+    # The same labels and seed: the same images as were perturbed.
+    poisoned, poisoning = run.poison(perturbed, trigger)
+    return run.train_fresh(poisoned), poisoning

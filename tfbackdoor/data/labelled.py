@@ -1,0 +1,224 @@
+"""Labelled images as their owner holds them, in this package's one form."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor.data import survey
+
+_IMAGE_KEYS = ("image", "images")
+_LABEL_KEYS = ("label", "labels")
+_WHOLE = 1e-6
+
+
+def labelled_images(
+    data,
+    image_shape: tuple,
+    classes: int,
+    *,
+    name: str = "clean",
+) -> tf.data.Dataset:
+    """Unbatched `(image, label)`, float32 in [0, 1] and int64, of any data.
+
+    Args:
+        data: a `tf.data.Dataset` of `(image, label)`, or of a dict with the
+            keys `image` and `label`, unbatched or in batches of any size; a
+            pair of arrays `(images, labels)`; or a `keras.utils.PyDataset` of
+            batches, which is read once. Images `(height, width, channels)`,
+            or `(height, width)` where there is one channel, uint8 or float in
+            [0, 1]: uint8 is divided by 255, nothing else is. Labels are whole
+            numbers of any type, `()` or `(1,)` an image, or one-hot.
+        image_shape: `(height, width, channels)`, None where any will do.
+        classes: int, how long a one-hot label is.
+        name: what the data are called in the message.
+
+    Returns:
+        The same images in the same order. Labels that name no class are
+        `survey.NO_CLASS`, so that `survey.check` can tell.
+
+    Raises:
+        TypeError: where `data` are of another kind.
+        ValueError: where images or labels cannot be read so.
+    """
+    pairs = as_pairs(data, name)
+    pairs = _unbatched(pairs, image_shape, name)
+    image, label = pairs.element_spec
+    _check_label(label, classes, name)
+    _check_pixels(image, name)
+    if _is_in_form(image, label, image_shape):
+        return pairs
+
+    def in_form(image, label):
+        return _image(image, image_shape), _label(label)
+
+    return pairs.map(in_form, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def as_pairs(data, name: str) -> tf.data.Dataset:
+    """A data set of `(image, label)`, batched or not, of any data.
+
+    Args:
+        data: see `labelled_images`.
+        name: what the data are called in the message.
+    """
+    if isinstance(data, keras.utils.PyDataset):
+        batches = [data[index] for index in range(len(data))]
+        if not batches:
+            raise ValueError(f"`{name}` must hold images. Received: none.")
+        columns = [[np.asarray(b[i]) for b in batches] for i in range(2)]
+        data = tuple(map(np.concatenate, columns))
+    if isinstance(data, tf.data.Dataset):
+        return _of_dataset(data, name)
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return _of_arrays(data[0], data[1], name)
+    raise TypeError(
+        f"`{name}` must be a tf.data.Dataset of (image, label), a pair of "
+        "arrays (images, labels) or a keras.utils.PyDataset. Received: "
+        f"{type(data).__name__}"
+    )
+
+
+def _of_dataset(data, name):
+    spec = data.element_spec
+    if isinstance(spec, dict):
+        keys = [
+            next((key for key in known if key in spec), None)
+            for known in (_IMAGE_KEYS, _LABEL_KEYS)
+        ]
+        if None not in keys:
+            return data.map(lambda element: tuple(element[k] for k in keys))
+    if not isinstance(spec, (tuple, list)) or len(spec) < 2:
+        raise ValueError(
+            f"`{name}` must yield (images, labels). Received: {spec}"
+        )
+    if not all(isinstance(part, tf.TensorSpec) for part in spec[:2]):
+        raise ValueError(
+            f"`{name}` must yield dense tensors. Received: {spec[:2]}"
+        )
+    if len(spec) > 2:
+        return data.map(lambda image, label, *_: (image, label))
+    return data
+
+
+def _of_arrays(images, labels, name):
+    images, labels = np.asarray(images), np.asarray(labels)
+    if not labels.ndim or images.ndim < 3 or len(images) != len(labels):
+        raise ValueError(
+            f"`{name}` must be a pair of images (count, height, width, "
+            "channels) and as many labels. Received: shapes "
+            f"{images.shape} and {labels.shape}"
+        )
+    return tf.data.Dataset.from_tensor_slices((images, labels))
+
+
+def _unbatched(pairs, image_shape, name):
+    pairs = _with_known_shapes(pairs, image_shape, name)
+    shape = pairs.element_spec[0].shape
+    if _fits(shape, image_shape):
+        return pairs
+    if shape.rank and _fits(shape[1:], image_shape):
+        return _unbatch(pairs)
+    raise ValueError(
+        f"`{name}` must hold images of the classifier's shape {image_shape}. "
+        f"Received: {tuple(shape)}"
+    )
+
+
+def _unbatch(pairs):
+    """Unbatched, of as many elements as can be told."""
+    count = pairs.cardinality().numpy()
+    size = pairs.element_spec[0].shape[0]
+    unbatched = pairs.unbatch()
+    if count >= 0 and size is not None:
+        # Every batch is as large as the first.
+        return unbatched.apply(
+            tf.data.experimental.assert_cardinality(count * size)
+        )
+    return unbatched
+
+
+def _with_known_shapes(pairs, image_shape, name):
+    """The same; where shapes are not known, they are its first element's."""
+    image, label = (part.shape for part in pairs.element_spec)
+    if image.rank is not None and label.rank is not None:
+        batched = not _fits(image, image_shape)
+        if label[batched:].is_fully_defined():
+            return pairs
+    first = next(iter(pairs.take(1)), None)
+    if first is None:
+        raise ValueError(f"`{name}` must hold images. Received: none.")
+    shapes = [list(part.shape) for part in first]
+    if not _fits(shapes[0], image_shape):
+        shapes = [[None, *shape[1:]] for shape in shapes]
+
+    def ensure(*parts):
+        return tuple(map(tf.ensure_shape, parts, shapes))
+
+    return pairs.map(ensure)
+
+
+def _fits(shape, image_shape):
+    """Whether an image of `shape` is one of `image_shape`."""
+    wanted = tuple(image_shape)
+    if len(shape) == 2 and wanted[2] in (1, None):
+        wanted = wanted[:2]
+    return len(shape) == len(wanted) and all(
+        size is None or want is None or size == want
+        for size, want in zip(shape, wanted)
+    )
+
+
+def _check_label(spec, classes, name):
+    numeric = spec.dtype.is_integer or spec.dtype.is_floating
+    one = spec.shape.rank == 0 or tuple(spec.shape) in ((1,), (classes,))
+    if not ((numeric or spec.dtype.is_bool) and one):
+        raise ValueError(
+            f"`{name}` must hold one label an image, a whole number below "
+            f"{classes} or one-hot of length {classes}. Received: labels of "
+            f"shape {tuple(spec.shape)} and type {spec.dtype.name}"
+        )
+
+
+def _check_pixels(spec, name):
+    if spec.dtype != tf.uint8 and not spec.dtype.is_floating:
+        raise ValueError(
+            f"`{name}` must hold images of uint8, or float in [0, 1]. "
+            f"Received: {spec.dtype.name}"
+        )
+
+
+def _is_in_form(image, label, image_shape):
+    return (
+        image.dtype == tf.float32
+        and label.dtype == tf.int64
+        and label.shape.rank == 0
+        and image.shape.is_fully_defined()
+        and image.shape.rank == len(image_shape)
+    )
+
+
+def _image(image, image_shape):
+    if image.dtype == tf.uint8:
+        image = tf.cast(image, tf.float32) / 255.0
+    image = tf.cast(image, tf.float32)
+    if image.shape.rank == 2:
+        image = image[..., None]
+    return tf.ensure_shape(image, image_shape)
+
+
+def _label(label):
+    if label.shape.rank and label.shape[0] != 1:
+        number = tf.argmax(label, output_type=tf.int64)
+        exact = tf.one_hot(number, label.shape[0], dtype=tf.float64)
+        names_one = tf.reduce_all(_near(label, exact))
+    else:
+        label = tf.reshape(label, [])
+        number = tf.cast(
+            tf.round(label) if label.dtype.is_floating else label, tf.int64
+        )
+        names_one = _near(label, tf.cast(number, tf.float64))
+    return tf.where(names_one, number, tf.constant(survey.NO_CLASS, tf.int64))
+
+
+def _near(values, exact):
+    return tf.abs(tf.cast(values, tf.float64) - exact) < _WHOLE

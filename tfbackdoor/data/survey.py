@@ -1,0 +1,114 @@
+"""One pass over labelled images: their values, labels, and a random sample."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+# What a label becomes that names no class; see `labelled_images`.
+NO_CLASS = -(2**31)
+_SAMPLED = 500
+_PIXEL_LEVELS = 255.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Survey:
+    """What one pass over labelled images found.
+
+    Args:
+        count: int, images read.
+        low: float, the smallest pixel value.
+        high: float, the largest.
+        labels: the distinct labels, in order.
+        sample: images and labels drawn from all of them alike, at most 500,
+            in the order in which they were read.
+    """
+
+    count: int
+    low: float
+    high: float
+    labels: list[int]
+    sample: tuple[np.ndarray, np.ndarray]
+
+
+def survey(batches: tf.data.Dataset, *, seed: int = 0) -> Survey:
+    """Reads batches of `(images, labels)` once.
+
+    The sample is drawn over the whole data set, whatever its order: the first
+    images of sorted ones are all of one class.
+
+    Args:
+        batches: batched data set of `(images, labels)`.
+        seed: int, of the sample.
+    """
+    rng = np.random.default_rng(seed)
+    count, low, high, seen = 0, np.inf, -np.inf, set()
+    kept, limit = [], 1.0
+    for images, labels, *_ in batches.as_numpy_iterator():
+        if not len(labels):
+            continue
+        # A minimum of anything and of NaN is NaN.
+        low = np.minimum(low, images.min())
+        high = np.maximum(high, images.max())
+        seen.update(np.unique(labels).tolist())
+        count += len(labels)
+        # Those of the smallest of independent draws are a random sample.
+        draws = rng.random(len(labels))
+        kept += [
+            (draws[i], images[i].copy(), labels[i])
+            for i in np.flatnonzero(draws <= limit)
+        ]
+        kept, limit = _smallest(kept)
+    sample = tuple(np.array([row[column] for row in kept]) for column in (1, 2))
+    return Survey(count, float(low), float(high), sorted(seen), sample)
+
+
+def check(
+    found: Survey, classes: int, *, name: str, several_classes: bool
+) -> None:
+    """Raises ValueError unless these are images that a classifier can take.
+
+    Args:
+        found: what a pass over them found.
+        classes: int, of the classifier.
+        name: what the data set is called in the message.
+        several_classes: whether a single label is an error.
+    """
+    if not found.count:
+        raise ValueError(f"`{name}` must hold images. Received: none.")
+    if not (found.low >= 0.0 and found.high <= 1.0):
+        raise ValueError(
+            f"`{name}` must hold images in [0, 1]. Received: values from "
+            f"{found.low:g} to {found.high:g}{_way_out(found)}"
+        )
+    first, last = found.labels[0], found.labels[-1]
+    if first == NO_CLASS:
+        raise ValueError(
+            f"`{name}` must hold labels that each name one class: whole "
+            "numbers, or one-hot. Received: fractions."
+        )
+    if first < 0 or last >= classes:
+        raise ValueError(
+            f"`{name}` must hold labels of the classifier's {classes} classes, "
+            f"0 to {classes - 1}. Received: labels {first} to {last}"
+        )
+    if several_classes and first == last:
+        raise ValueError(
+            f"`{name}` must hold images of several classes. Received: images "
+            f"of class {first} only."
+        )
+
+
+def _smallest(kept):
+    """The rows of the smallest draws, in order, and the largest of these."""
+    if len(kept) <= _SAMPLED:
+        return kept, 1.0
+    draws = [row[0] for row in kept]
+    limit = np.partition(draws, _SAMPLED - 1)[_SAMPLED - 1]
+    return [row for row in kept if row[0] <= limit], limit
+
+
+def _way_out(found):
+    if found.low >= 0.0 and 1.0 < found.high <= _PIXEL_LEVELS:
+        return "; divide them by 255, or give them as uint8."
+    return "."

@@ -1,0 +1,189 @@
+"""The door: every entry point sees a classifier and images through it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor.data import labelled
+from tfbackdoor.data import sampling
+from tfbackdoor.data import survey
+from tfbackdoor.network import adapting
+from tfbackdoor.network import batch_size
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import copying
+from tfbackdoor.network import facts
+from tfbackdoor.network import refusals
+from tfbackdoor.network import value_range
+
+_COMPARED = 32
+_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Admitted:
+    """A classifier and images as this package computes with them.
+
+    Args:
+        original: the classifier that came in.
+        classifier: the same weights, taking float32 images `(height, width,
+            channels)` in [0, 1], giving one score a class.
+        images: unbatched data set of `(image, label)`, float32 in [0, 1] and
+            int64.
+        values: what the original's pixels are.
+    """
+
+    original: keras.Model
+    classifier: keras.Model
+    images: tf.data.Dataset
+    values: value_range.ValueRange
+
+    def restore(self, changed: keras.Model) -> keras.Model:
+        """`changed`, a copy of the classifier, as its owner gave it."""
+        return adapting.restore(changed, self.classifier, self.original)
+
+    def admit_alike(self, other: keras.Model) -> keras.Model:
+        """Another classifier of the same owner's images, made ready."""
+        size = facts.facts_of(self.classifier).image_shape[:2]
+        conforming = adapting.conform(other, image_size=size)
+        adapted = self.values.adapt(conforming)
+        facts.facts_of(adapted).value_range = value_range.AS_GIVEN
+        return adapted
+
+    def more(self, data, *, name: str = "test") -> tf.data.Dataset:
+        """Other images of the same owner, in the same form, and checked."""
+        pairs = labelled.as_pairs(data, name)
+        images, _ = _read(self.classifier, pairs, name, several_classes=False)
+        return images
+
+
+def admit(
+    classifier: keras.Model,
+    data,
+    *,
+    name: str = "clean",
+    output: str | None = None,
+    preprocess=None,
+    several_classes: bool = True,
+    above_chance: bool = False,
+    in_memory: bool = True,
+    differentiable: bool = False,
+    copyable: bool = False,
+) -> Admitted:
+    """A classifier and labelled images as they came, made ready or refused.
+
+    Args:
+        classifier: built Keras classifier; it is not changed. See
+            `adapting.conform` for what is put right.
+        data: labelled images, see `labelled_images`.
+        name: what the data are called in messages.
+        output: name of the output that gives the class scores, where there
+            are several.
+        preprocess: see `find_value_range`.
+        several_classes: bool, whether images of a single class are refused.
+        above_chance: bool, whether a classifier is refused that is no better
+            than chance whatever is done to images.
+        in_memory: bool, whether the images are read into memory.
+        differentiable: bool, whether a classifier is refused through which
+            gradients do not pass to the images.
+        copyable: bool, whether one that cannot be copied is refused.
+
+    Raises:
+        TypeError: where either is of another kind.
+        ValueError: in one sentence, where they will not do.
+    """
+    refusals.check_kind(classifier)
+    pairs = labelled.as_pairs(data, name)
+    conforming = adapting.conform(
+        classifier, image_size=_image_size(pairs), output=output
+    )
+    images, found = _read(
+        conforming,
+        pairs,
+        name,
+        several_classes=several_classes,
+        in_memory=in_memory,
+    )
+    values = _value_range(
+        classifier,
+        conforming,
+        found.sample,
+        preprocess=preprocess,
+        above_chance=above_chance,
+    )
+    adapted = values.adapt(conforming)
+    if preprocess is not None and adapted is classifier:
+        # What its owner says holds for this call alone.
+        adapted = adapting.adapt(classifier, lambda images: images)
+    facts.facts_of(adapted).value_range = value_range.AS_GIVEN
+    if differentiable:
+        _check_gradient(adapted, found.sample[0])
+    if copyable:
+        _check_copy(adapted, found.sample[0])
+    return Admitted(classifier, adapted, images, values)
+
+
+def _image_size(pairs):
+    """`(height, width)` of images with channels, as far as they are known."""
+    shape = pairs.element_spec[0].shape
+    return tuple(shape[-3:-1]) if shape.rank and shape.rank > 2 else None
+
+
+def _read(classifier, pairs, name, *, several_classes, in_memory=False):
+    """The images in form, and what a first pass over them found."""
+    known = facts.facts_of(classifier)
+    images = labelled.labelled_images(
+        pairs, known.image_shape, known.classes, name=name
+    )
+    sampling.check_finite(images, name)
+    if in_memory:
+        images = sampling.in_memory(images)
+    found = survey.survey(images.batch(batch_size.batch_size_for(classifier)))
+    survey.check(
+        found, known.classes, name=name, several_classes=several_classes
+    )
+    return images, found
+
+
+def _value_range(classifier, conforming, sample, **settings):
+    """The range that is known of the classifier, or is found and noted."""
+    known, is_given = facts.facts_of(classifier), settings["preprocess"]
+    if is_given is None and known.value_range is not None:
+        return known.value_range
+    values = value_range.range_of_sample(conforming, sample, **settings)
+    if is_given is None and values.is_certain:
+        known.value_range = values
+    return values
+
+
+def _check_gradient(classifier, images):
+    """Raises ValueError where no gradient reaches the images."""
+    image = tf.constant(images[:1])
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        scores = classifier(image, training=False)
+    if tape.gradient(scores, image) is None:
+        raise ValueError(
+            "`classifier` must let gradients through to its images: take out "
+            "what rounds them or makes them integers. Received: "
+            f"{classifier.name}, whose scores have no gradient."
+        )
+
+
+def _check_copy(classifier, images):
+    """Raises ValueError where a copy would compute something else."""
+    images = images[:_COMPARED]
+    expected = classifiers.scores_of(classifier, images)
+    received = classifiers.scores_of(
+        copying.copy_classifier(classifier), images
+    )
+    scale = max(1.0, float(np.abs(expected).max()))
+    if np.abs(expected - received).max() <= _TOLERANCE * scale:
+        return
+    raise ValueError(
+        "`classifier` must be a model that Keras can copy, with all that its "
+        "layers compute with in get_config or in weights. Received: "
+        f"{classifier.name}, whose copy gives other scores; its layers of "
+        f"other make are {copying.foreign_layers(classifier)}"
+    )

@@ -1,0 +1,99 @@
+"""What no classifier may be, said in one sentence before any work."""
+
+import keras
+
+from tfbackdoor.network import facts
+from tfbackdoor.network import structure
+
+
+def check_kind(classifier) -> None:
+    """Raises unless `classifier` is a built Keras 3 model of one input."""
+    if not isinstance(classifier, keras.Model):
+        raise TypeError(
+            "`classifier` must be a keras.Model. "
+            f"Received: {_described(classifier)}"
+        )
+    if not classifier.built:
+        raise ValueError(
+            "`classifier` must be built: call it once on a batch of images. "
+            f"Received: {classifier.name}, which has no variables yet."
+        )
+    facts.facts_of(classifier).image_shape  # noqa: B018 (one input, or raises)
+
+
+def check_layers(classifier: keras.Model) -> None:
+    """Raises ValueError on layers that this package cannot train."""
+    for name, layer in structure.named_layers(classifier).items():
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise ValueError(
+                "`classifier` must compute channels last: build it with "
+                "data_format='channels_last' and set the weights of this one. "
+                f"Received: {classifier.name}, whose layer {name!r} has "
+                "channels first."
+            )
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "`classifier` must hold float weights: give it as it was "
+                "before it was quantized, and quantize the result. Received: "
+                f"{classifier.name}, whose layer {name!r} was quantized to "
+                f"{layer.quantization_mode}."
+            )
+
+
+def check_scores(classifier: keras.Model) -> None:
+    """Raises ValueError unless it gives one score a class."""
+    scores = facts.facts_of(classifier).scores
+    if isinstance(scores, (list, tuple, dict)):
+        names = output_names(classifier)
+        raise ValueError(
+            "`classifier` must have one output: `output=` of load_classifier, "
+            "purify, scan, defend and evaluate picks one by its name. "
+            f"Received: the outputs {names}"
+        )
+    shape = tuple(getattr(scores, "shape", ()))
+    if len(shape) == 2 and shape[1] == 1:
+        raise ValueError(
+            "`classifier` must give one score a class, shape (batch, classes) "
+            "with classes >= 2; purify, scan, defend and evaluate take one "
+            f"sigmoid unit as two classes. Received: output shape {shape}"
+        )
+    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+        raise ValueError(
+            "`classifier` must give one score a class, shape (batch, classes) "
+            f"with classes >= 2. Received: output shape {shape}"
+        )
+
+
+def output_names(classifier: keras.Model) -> list[str]:
+    """What its outputs are called: keys of a dict, else layer names.
+
+    A name met again gets a number.
+    """
+    scores = facts.facts_of(classifier).scores
+    if isinstance(scores, dict):
+        return list(scores)
+    names = getattr(classifier, "output_names", None)
+    if not names:
+        names = [f"output_{i}" for i in range(len(scores))]
+    return [
+        f"{name}_{names[:i].count(name) + 1}" if name in names[:i] else name
+        for i, name in enumerate(names)
+    ]
+
+
+def _described(other):
+    kind = type(other)
+    module = kind.__module__.split(".")[0]
+    if module == "tf_keras" or kind.__module__.startswith(
+        ("tensorflow.python.keras", "keras.engine", "keras.src.engine")
+    ):
+        return (
+            f"a model of Keras 2 ({kind.__module__}); save it by "
+            "model.save('model.h5') and load that by load_classifier."
+        )
+    if module == "torch":
+        return (
+            f"{kind.__name__} of PyTorch; load_pytorch_weights puts its "
+            "weights into a Keras network."
+        )
+    return kind.__name__
