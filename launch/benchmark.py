@@ -53,6 +53,7 @@ _SMOKE = {
     "flip": False,
     "padding": 1,
     "epochs": 1,
+    "batch_size": 32,
     "seeds": ["0"],
     "clean_shares": ["0.1"],
     "processes": 2,
