@@ -2,11 +2,11 @@
 
     python tools/fuzz.py --inputs=4000
 
-Each input is a small valid file (a model, an `.npz`, a folder of images, a
-trigger, a record of poisoning) with some bytes, members, headers or settings
-changed. It must load, or end in a ValueError of one line, within seconds and
-megabytes. Prints a table and exits with status 1 where anything else happened;
-those inputs are kept under `--keep`.
+Each input is a small valid file (a model, an `.npz`, a folder or archive of
+images, a trigger, a record of poisoning) with some bytes, members, headers or
+settings changed. It must load, or end in a ValueError of one line, within
+seconds and megabytes. Prints a table and exits with status 1 where anything
+else happened; those inputs are kept under `--keep`.
 
 Workers are processes with bounded memory, so a crash or a hang is a finding
 and not the end.
@@ -22,11 +22,12 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
 
-LOADERS = ("keras", "h5", "npz", "folder", "trigger", "poisoning")
+LOADERS = ("keras", "h5", "npz", "folder", "tar", "trigger", "poisoning")
 _MEMORY = 12 * 2**30  # Bytes of address space; TensorFlow alone takes 6.
 _GROWTH = 2**30  # Bytes of resident memory that a worker may gain.
 _SECONDS = 120
@@ -110,6 +111,13 @@ def _folder_seed(folder):
         jpeg.save(place / "2.jpg", progressive=name == "b", **beside)
 
 
+def _tar_seed(folder):
+    with tempfile.TemporaryDirectory() as scratch:
+        _folder_seed(pathlib.Path(scratch))
+        with tarfile.open(folder / "tar.tar", "w") as archive:
+            archive.add(pathlib.Path(scratch, "folder"), "images")
+
+
 def _trigger_seed(folder):
     import tfbackdoor
 
@@ -141,6 +149,7 @@ _SEEDS = {
     "h5": _h5_seed,
     "npz": _npz_seed,
     "folder": _folder_seed,
+    "tar": _tar_seed,
     "trigger": _trigger_seed,
     "poisoning": _poisoning_seed,
 }
@@ -152,7 +161,7 @@ def load(loader: str, path: pathlib.Path) -> None:
 
     if loader in ("keras", "h5"):
         tfbackdoor.load_classifier(path)
-    elif loader in ("npz", "folder"):
+    elif loader in ("npz", "folder", "tar"):
         for _ in tfbackdoor.load_images(path):
             pass
     elif loader == "trigger":
@@ -328,8 +337,8 @@ def _add_member(content, rng):
 
 def input_path(folder: pathlib.Path, loader: str) -> pathlib.Path:
     """Where an input of `loader` is written, with its suffix."""
-    suffix = {"keras": ".keras", "h5": ".h5", "npz": ".npz"}.get(loader, "")
-    return folder / f"input{'.npz' if loader == 'trigger' else suffix}"
+    suffixes = {"trigger": ".npz", "folder": "", "poisoning": ""}
+    return folder / f"input{suffixes.get(loader, f'.{loader}')}"
 
 
 def work(loader, seeds, scratch, numbers):

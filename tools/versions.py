@@ -1,6 +1,6 @@
 """Runs tests under several versions of TensorFlow, each in a fresh venv.
 
-    python tools/versions.py --select tests/test_classifiers.py
+    python tools/versions.py --select tests/network/test_classifiers.py
 
 For each of `--versions` (TensorFlow, and the Keras it is run with), makes a
 virtual environment under `--work`, installs this package with the newest

@@ -1,3 +1,5 @@
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -60,6 +62,62 @@ def test_weights_and_running_statistics_equal_the_authors_algorithm(distilled):
         np.testing.assert_allclose(
             ours.numpy(), theirs.numpy(), rtol=1e-6, atol=1e-7
         )
+
+
+class _Remembered:
+    """In place of a teacher's taps: outputs whose attention maps are given.
+
+    Where maps are normalised 1e-6 is added to their norm, which is why these
+    outputs are large.
+    """
+
+    def __init__(self, maps):
+        self._outputs = {
+            tap: tf.sqrt(1e6 * values[..., None])
+            for tap, values in maps.items()
+        }
+
+    @contextlib.contextmanager
+    def recording(self):
+        yield self._outputs
+
+
+def test_steps_equal_the_authors_algorithm_in_a_clone_too(golden, float64):
+    """As above from `tools/small_golden.py`, whose maps are float32."""
+    files, batch = golden("nad_small"), golden("anp")
+    student = _golden_classifier(files, "student")
+    teacher = tfbackdoor.models.wide_resnet((32, 32, 3), 10)
+    nad = tfbackdoor.NeuralAttentionDistillation(student, teacher, taps=_TAPS)
+    nad._teacher_taps = _Remembered(
+        {
+            tap: files[f"attention/teacher{number}"].astype(float64)
+            for number, tap in enumerate(_TAPS, start=1)
+        }
+    )
+    nad.compile()
+    images = batch["images"].astype(float64)
+    for step in range(_STEPS):
+        nad.reset_metrics()
+        log = nad.train_on_batch(images, batch["labels"], return_dict=True)
+        expected = float(files[f"step{step}/loss"])
+        assert float(log["loss"]) == pytest.approx(expected, abs=1e-6)
+    # What the file leaves out of the student after these steps.
+    left_out = {
+        f"block3_layer_{block}_conv{number}/kernel"
+        for block in (0, 1)
+        for number in (1, 2)
+    }
+    for name in left_out:
+        torch_name = name.replace("_", ".").replace("/kernel", ".weight")
+        key = f"student_after_3_steps/{torch_name}"
+        assert key not in files
+        files[key] = files[f"student/{torch_name}"]
+    expected = _golden_classifier(files, "student_after_3_steps")
+    for ours, theirs in zip(student.weights, expected.weights):
+        if ours.path not in left_out:
+            np.testing.assert_allclose(
+                ours.numpy(), theirs.numpy(), rtol=1e-6, atol=1e-7
+            )
 
 
 def test_attention_maps_equal_the_authors_algorithm(golden, float64):

@@ -280,7 +280,9 @@ def test_a_class_name_of_markup_and_quotes_stays_text():
     assert elements.attributes == ["title", "lang"]
 
 
-@pytest.mark.parametrize("loader", ["npz", "folder", "trigger", "poisoning"])
+@pytest.mark.parametrize(
+    "loader", ["npz", "folder", "tar", "trigger", "poisoning"]
+)
 def test_mutated_inputs_load_or_are_refused(tmp_path, loader):
     fuzz.make_seeds(tmp_path / "s", [loader])
     (seed,) = (tmp_path / "s").glob(f"{loader}*")

@@ -49,13 +49,24 @@ def test_four_replicas_learn_what_one_device_learns(tmp_path, of_one_device):
     _assert_close(out, _start(out, 4, {}), of_one_device)
 
 
-def test_two_workers_learn_what_one_device_learns(tmp_path, of_one_device):
-    with (
-        socket.create_server(("localhost", 0)) as one,
-        socket.create_server(("localhost", 0)) as two,
-    ):
-        ports = [server.getsockname()[1] for server in (one, two)]
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+@pytest.fixture
+def two_ports():
+    """Ports that the system gives to nobody else while the test runs.
+
+    They stay bound and do not listen, which lets a server bind them that, as
+    TensorFlow's, reuses addresses.
+    """
+    with socket.socket() as one, socket.socket() as two:
+        for holder in (one, two):
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("", 0))
+        yield [holder.getsockname()[1] for holder in (one, two)]
+
+
+def test_two_workers_learn_what_one_device_learns(
+    tmp_path, of_one_device, two_ports
+):
+    cluster = {"worker": [f"localhost:{port}" for port in two_ports]}
     outs = [tmp_path / f"worker{index}.npz" for index in range(2)]
     workers = []
     for index, out in enumerate(outs):

@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import errors
 from tfbackdoor.files import image_files
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -97,7 +98,7 @@ def _read(path, split, *, contents=True):
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(
             "`source` must be a tar archive that can be read. "
-            f"Received: {path}, which fails with: {error}"
+            f"Received: {path}, which fails with: {errors.sentence(error)}"
         ) from error
     if not files:
         raise ValueError(

@@ -49,7 +49,7 @@ def choose_epsilon(
     probe = adversarial_neuron_pruning.AdversarialNeuronPruning(
         classifier, seed=seed, precision=precision
     )
-    probe.compile(optimizers.CoupledSGD(0.0), run_eagerly=True)
+    probe.compile(optimizers.CoupledSGD(0.0))
     batches = clean.take(_BATCHES).cache()
     low, high = _RANGE
     for _ in range(_BISECTIONS):
