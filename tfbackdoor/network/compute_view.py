@@ -144,6 +144,9 @@ def _clone(classifier, precision, *, synchronized):
         dtype = getattr(layer, "dtype", None)
         if precision and layer is not last and dtype == "float32":
             config["dtype"] = precision
+        elif getattr(layer, "compute_dtype", None) == "float16":
+            # Small gradients would become 0, and no loss is scaled here.
+            config["dtype"] = "float32"
         if kind is keras.layers.BatchNormalization:
             kind = layers.FusedBatchNormalization
             config["synchronized"] |= synchronized

@@ -144,6 +144,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _update_moving_statistics(self, mean, variance):
         keep, take = self.momentum, 1.0 - self.momentum
+        mean, variance = (
+            keras.ops.cast(x, self.variable_dtype) for x in (mean, variance)
+        )
         self.moving_mean.assign(self.moving_mean * keep + mean * take)
         self.moving_variance.assign(
             self.moving_variance * keep + variance * take

@@ -1,5 +1,6 @@
 """A classifier's neurons under masks and perturbations."""
 
+import keras
 import tensorflow as tf
 
 from tfbackdoor.network import layers
@@ -9,10 +10,14 @@ from tfbackdoor.network import neurons as neurons_module
 def make_masks(
     neurons: list[neurons_module.Neurons],
 ) -> list[layers.NeuronMask]:
-    """A mask of ones for the neurons of each layer."""
+    """A mask of ones for the neurons of each layer, in at least float32."""
     return [
         layers.NeuronMask(
-            group.count, group.mask_shape, dtype=group.source.variable_dtype
+            group.count,
+            group.mask_shape,
+            dtype=keras.backend.result_type(
+                group.source.variable_dtype, "float32"
+            ),
         )
         for group in neurons
     ]
@@ -56,13 +61,18 @@ def masked_values(
             replaced, scale = group.source, tf.ones_like(mask.neuron_mask)
         else:
             replaced, scale = group.scale, group.scale.value
-        scale, offset = mask(
-            scale,
-            None if group.offset is None else group.offset.value,
+        offset = None if group.offset is None else group.offset.value
+        masked, moved = mask(
+            _as(mask.dtype, scale),
+            _as(mask.dtype, offset),
             scale_noise=scale_noise,
             offset_noise=offset_noise,
         )
-        values[id(replaced)] = scale
-        if group.offset is not None:
-            values[id(group.offset)] = offset
+        values[id(replaced)] = _as(scale.dtype, masked)
+        if offset is not None:
+            values[id(group.offset)] = _as(offset.dtype, moved)
     return values
+
+
+def _as(dtype, tensor):
+    return None if tensor is None else tf.cast(tensor, dtype)
