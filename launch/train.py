@@ -69,7 +69,9 @@ def job(folder):
             **_settings(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
-    scores = tfbackdoor.evaluate(classifier, test, poisoning)
+    scores = tfbackdoor.evaluate(
+        classifier, test, poisoning, preprocess="[0, 1]"
+    )
     _print(scores)
     classifier.save(folder / "classifier.keras")
     if poisoning is not None:
