@@ -142,7 +142,10 @@ class Benchmark:
         )
 
     def _score(self, classifier, poisoning):
-        return evaluation.evaluate(classifier, self.test, poisoning).to_json()
+        scores = evaluation.evaluate(
+            classifier, self.test, poisoning, preprocess="[0, 1]"
+        )
+        return scores.to_json()
 
 
 def _start_afresh(seed):
