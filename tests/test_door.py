@@ -592,19 +592,33 @@ def test_a_classifier_that_rounds_its_images_is_not_scanned(digits):
         tfbackdoor.scan(model, (IMAGES, LABELS))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "bfloat16"])
-def test_half_precision_scores_are_compared_in_float32(digits, policy):
+def _in_precision(classifier, policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = _network()
     finally:
         keras.config.set_dtype_policy("float32")
-    model.set_weights(digits.get_weights())
+    model.set_weights(classifier.get_weights())
+    return model
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
+def test_half_precision_scores_are_compared_in_float32(digits, policy):
+    model = _in_precision(digits, policy)
     scores = tfbackdoor.evaluate(model, TEST)
     expected = _accuracy(digits, *TEST)
     assert scores.clean_accuracy.value == pytest.approx(expected, abs=0.02)
     _, report = tfbackdoor.purify(model, (IMAGES, LABELS), **_QUICK)
     assert report.scores["before"].clean_accuracy.value > 0.8
+
+
+def test_float16_weights_are_scored_and_not_trained(digits):
+    model = _in_precision(digits, "float16")
+    scores = tfbackdoor.evaluate(model, TEST)
+    expected = _accuracy(digits, *TEST)
+    assert scores.clean_accuracy.value == pytest.approx(expected, abs=0.02)
+    with pytest.raises(ValueError, match="mixed_float16"):
+        tfbackdoor.purify(model, (IMAGES, LABELS), **_QUICK)
 
 
 @pytest.mark.parametrize("kind", ["anp", "nad"])

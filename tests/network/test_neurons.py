@@ -1,3 +1,5 @@
+import concurrent.futures
+
 import keras
 import numpy as np
 import pytest
@@ -214,3 +216,50 @@ def test_recorded_outputs_are_those_of_the_layers(name):
         expected = model(images, training=False)
     np.testing.assert_array_equal(outputs["last"], expected)
     assert "call" not in vars(last)
+
+
+def test_recordings_of_one_layer_may_nest_and_overlap():
+    model = specimens.build("functional")
+    layer = model.get_layer("conv")
+    first, second = (
+        structure.OutputRecorder({name: layer}) for name in ("a", "b")
+    )
+    images, _ = specimens.batch()
+    outer, inner = first.recording(), second.recording()
+    recorded = outer.__enter__()
+    also = inner.__enter__()
+    model(images)
+    # The one that began first ends first.
+    outer.__exit__(None, None, None)
+    once = recorded["a"]
+    model(2.0 * images)
+    inner.__exit__(None, None, None)
+    np.testing.assert_array_equal(recorded["a"], once)
+    assert not np.array_equal(also["b"], once)
+    assert "call" not in vars(layer)
+
+
+def test_another_thread_may_call_a_model_that_is_recorded():
+    model = specimens.build("functional")
+    recorder = structure.OutputRecorder({"conv": model.get_layer("conv")})
+    images, _ = specimens.batch()
+    expected = model(images)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+        recorder.recording() as outputs,
+    ):
+        np.testing.assert_array_equal(
+            pool.submit(model, images).result(), expected
+        )
+        assert not outputs
+        model(images)
+        assert list(outputs) == ["conv"]
+
+
+def test_a_call_set_on_a_layer_itself_is_kept():
+    model = specimens.build("functional")
+    layer = model.get_layer("conv")
+    own = layer.call = layer.call
+    with structure.OutputRecorder({"conv": layer}).recording():
+        model(specimens.batch()[0])
+    assert layer.call is own

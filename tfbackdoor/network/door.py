@@ -120,6 +120,7 @@ def admit(
     if differentiable:
         _check_gradient(adapted, found.sample[0])
     if copyable:
+        _check_precision(classifier)
         _check_copy(adapted, found.sample[0])
     return Admitted(classifier, adapted, images, values)
 
@@ -168,6 +169,16 @@ def _check_gradient(classifier, images):
             "`classifier` must let gradients through to its images: take out "
             "what rounds them or makes them integers. Received: "
             f"{classifier.name}, whose scores have no gradient."
+        )
+
+
+def _check_precision(classifier):
+    """Raises ValueError on weights too coarse to be trained."""
+    if any(weight.dtype == "float16" for weight in classifier.weights):
+        raise ValueError(
+            "`classifier` must hold weights that can be trained: build it in "
+            "'float32' or 'mixed_float16' and set the weights of this one. "
+            f"Received: {classifier.name}, with weights of float16."
         )
 
 

@@ -64,13 +64,18 @@ def masked_values(
             replaced, scale = group.source, tf.ones_like(mask.neuron_mask)
         else:
             replaced, scale = group.scale, group.scale.value
-        scale, offset = mask(
-            scale,
-            None if group.offset is None else group.offset.value,
+        offset = None if group.offset is None else group.offset.value
+        masked, moved = mask(
+            _as(mask.dtype, scale),
+            _as(mask.dtype, offset),
             scale_noise=scale_noise,
             offset_noise=offset_noise,
         )
-        values[id(replaced)] = scale
-        if group.offset is not None:
-            values[id(group.offset)] = offset
+        values[id(replaced)] = _as(scale.dtype, masked)
+        if offset is not None:
+            values[id(group.offset)] = _as(offset.dtype, moved)
     return values
+
+
+def _as(dtype, tensor):
+    return None if tensor is None else tf.cast(tensor, dtype)

@@ -14,15 +14,7 @@ from tfbackdoor.network import adapting
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import preprocessing
-
-_CLEARLY_BETTER = 0.05
-_FEWEST_IMAGES = 20
-# Of images as given, or of others: how far above chance accuracy is believed
-# in any case, and below that how much surer than right a classifier may be.
-_BELIEVED_SKILL = {True: 0.4, False: 0.6}
-_MOST_OVERCONFIDENCE = {True: 0.3, False: 0.25}
-_MOST_DISAGREEMENT = 0.15
-_TOLD_APART = 0.5
+from tfbackdoor.network import range_trials
 
 _originals = weakref.WeakKeyDictionary()
 
@@ -114,25 +106,26 @@ def range_of_sample(
         name, function = preprocessing.function_of(preprocess, shape)
         if isinstance(preprocess, str):
             return ValueRange(name, {}, function)
-        tried = {name: _Trial(classifier, function, *sample)}
-        _check_above_chance(tried, name, sample[1])
+        tried = {name: range_trials.Trial(classifier, function, *sample)}
+        if range_trials.is_enough(sample):
+            range_trials.check_above_chance(tried, name, sample[1])
         return ValueRange(name, {name: tried[name].accuracy}, function)
     known = preprocessing.known_ranges(shape[-1])
     tried = {}
     for name, function in known.items():
-        tried[name] = _Trial(classifier, function, *sample)
-        if is_enough(sample) and tried[name].suffices:
+        tried[name] = range_trials.Trial(classifier, function, *sample)
+        if range_trials.is_enough(sample) and tried[name].suffices:
             break
-    best, certain = _best(tried), is_enough(sample)
-    if not above_chance and _answer_alike(tried):
+    best, certain = range_trials.best_of(tried), range_trials.is_enough(sample)
+    if not above_chance and range_trials.answer_alike(tried):
         best, certain = preprocessing.UNIT, False
     elif certain:
-        _check(tried, best, sample[1])
+        range_trials.check(tried, best, sample[1])
     else:
         best = preprocessing.declared_range(classifier)
         if best is None:
             best = preprocessing.UNIT
-            _check_one_class(tried, best, sample[1])
+            range_trials.check_one_class(tried, best, sample[1])
     accuracies = {name: trial.accuracy for name, trial in tried.items()}
     return ValueRange(best, accuracies, known[best], certain)
 
@@ -148,157 +141,16 @@ def clearly_right(
     shape, count = classifiers.image_shape(classifier), len(sample[1])
     known = preprocessing.known_ranges(shape[-1])
     unit = known.pop(preprocessing.UNIT)
-    given = _Trial(classifier, unit, *sample).accuracy
+    given = range_trials.Trial(classifier, unit, *sample).accuracy
     if given.interval[1] >= rates.Rate(count, count).interval[0]:
         return None
     tried = {
-        name: _Trial(classifier, function, *sample).accuracy
+        name: range_trials.Trial(classifier, function, *sample).accuracy
         for name, function in known.items()
     }
     best = max(tried, key=lambda name: tried[name].value)
-    if tried[best].interval[0] <= max(given.interval[1], _chance(sample[1])):
+    if tried[best].interval[0] <= max(
+        given.interval[1], range_trials.chance_of(sample[1])
+    ):
         return None
     return best, tried[best], given
-
-
-def is_enough(sample: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether there are images enough, of several classes, to tell."""
-    _, labels = sample
-    return len(labels) >= _FEWEST_IMAGES and len(np.unique(labels)) > 1
-
-
-class _Trial:
-    """How a classifier answers the sample under one preprocessing."""
-
-    def __init__(self, classifier, function, images, labels):
-        size = batch_size.batch_size_for(classifier)
-        scores = np.concatenate(
-            [
-                classifiers.scores_of(
-                    classifier, function(tf.constant(images[i : i + size]))
-                )
-                for i in range(0, len(images), size)
-            ]
-        )
-        logs = keras.ops.convert_to_numpy(
-            classifiers.log_probabilities(
-                scores, classifiers.gives_logits(classifier)
-            )
-        )
-        self.answers = np.argmax(scores, axis=1)
-        right = self.answers == labels
-        self.accuracy = rates.Rate(int(right.sum()), len(labels))
-        self.likelihood = float(np.mean(logs[np.arange(len(labels)), labels]))
-        self.confidence = float(np.mean(np.exp(logs.max(axis=1))))
-
-    @property
-    def suffices(self):
-        """Whether no other range can be clearly better."""
-        return self.accuracy.value >= 1.0 - _CLEARLY_BETTER
-
-
-def _answer_alike(tried):
-    """Whether several ranges were tried and all give the same answers."""
-    first, *others = tried.values()
-    return bool(others) and all(
-        np.array_equal(first.answers, other.answers) for other in others
-    )
-
-
-def _best(tried):
-    """The range that counts: [0, 1] if none is clearly better."""
-    most = max(trial.accuracy.value for trial in tried.values())
-    near = [
-        name
-        for name, trial in tried.items()
-        if trial.accuracy.value >= most - _CLEARLY_BETTER
-    ]
-    if preprocessing.UNIT in near:
-        return preprocessing.UNIT
-    return max(near, key=lambda name: tried[name].likelihood)
-
-
-def _check(tried, best, labels):
-    """Raises ValueError where `best` is not to be believed."""
-    _check_above_chance(tried, best, labels)
-    trial = tried[best]
-    is_given = best == preprocessing.UNIT
-    chance = _chance(labels)
-    skill = (trial.accuracy.value - chance) / (1.0 - chance)
-    doubt = trial.confidence - trial.accuracy.value
-    if skill < _BELIEVED_SKILL[is_given] and (
-        doubt > _MOST_OVERCONFIDENCE[is_given]
-    ):
-        raise ValueError(
-            "`preprocess` must say what is done to images before the "
-            "classifier, which is sure of its answers by "
-            f"{100 * trial.confidence:.0f} % and seldom right: its own "
-            "function, or the name of a range below if it is right. Received: "
-            f"{_listed(tried)}."
-        )
-    for name, other in tried.items():
-        close = trial.accuracy.value - other.accuracy.value <= _CLEARLY_BETTER
-        differs = np.mean(trial.answers != other.answers) > _MOST_DISAGREEMENT
-        if close and differs and not is_given:
-            raise ValueError(
-                "`preprocess` must say what is done to images before the "
-                f"classifier: {best} and {name} are too close to tell. "
-                f"Received: {_listed(tried)}."
-            )
-
-
-def _check_one_class(tried, best, labels):
-    """Raises where images of one class speak against `best`.
-
-    A handful of images speaks neither for nor against any.
-    """
-    least = max(trial.accuracy.value for trial in tried.values())
-    least -= _CLEARLY_BETTER
-    if len(labels) < _FEWEST_IMAGES or tried[best].accuracy.value >= least:
-        return
-    raise ValueError(
-        "`preprocess` must say what is done to images before the classifier "
-        f"({preprocessing.UNIT!r} for nothing): images of class {labels[0]} "
-        f"alone cannot tell. Received: {_listed(tried)}."
-    )
-
-
-def _check_above_chance(tried, best, labels):
-    chance = _chance(labels)
-    if tried[best].accuracy.interval[0] > chance:
-        return
-    reordered = max(
-        _accuracy_in_another_order(trial.answers, labels)
-        for trial in tried.values()
-    )
-    hint = "`preprocess=` says what else is done to images."
-    if reordered > max(2.0 * chance, _TOLD_APART):
-        hint = (
-            "In another order of the labels it would be "
-            f"{100 * reordered:.1f} %: are they numbered as in training?"
-        )
-    raise ValueError(
-        "`clean` must be images that the classifier knows, with accuracy above "
-        f"chance ({100 * chance:.1f} %). Received: {_listed(tried)}. {hint}"
-    )
-
-
-def _chance(labels):
-    """The accuracy of who always answers the most frequent label."""
-    return np.bincount(labels).max() / len(labels)
-
-
-def _listed(tried):
-    return ", ".join(
-        f"{100 * trial.accuracy.value:.1f} % with pixels as {name}"
-        for name, trial in tried.items()
-    )
-
-
-def _accuracy_in_another_order(predicted, labels):
-    """The accuracy if each predicted class meant its most frequent label."""
-    right = sum(
-        np.bincount(labels[predicted == answer]).max()
-        for answer in np.unique(predicted)
-    )
-    return right / len(labels)
