@@ -47,22 +47,21 @@ def job(folder):
 
 def _load():
     """The classifiers by name; images, labels, their attack."""
-    import tfbackdoor
 
-    classifiers = {"before": classifier_flags.load()}
-    if FLAGS.purified:
-        classifiers["after"] = classifier_flags.load(FLAGS.purified)
-    poisoning = attack.load(classifiers["before"])
+    before = classifier_flags.load()
+    poisoning = attack.load(before)
     if poisoning is None:
         raise ValueError(
             "--poisoning or --trigger must be given where --classifier has no "
             f"poisoning.json beside it. Received: {FLAGS.classifier}"
         )
-    test = images.load("test").shuffle(10_000, seed=FLAGS.seed)
+    test = images.load_test(before).shuffle(10_000, seed=FLAGS.seed)
+    classifiers = {"before": classifier_flags.adapted(before, test)}
+    if FLAGS.purified:
+        after = classifier_flags.load(FLAGS.purified)
+        classifiers["after"] = classifier_flags.adapted(after, test)
     count = min(32, FLAGS.samples) if FLAGS.smoke else FLAGS.samples
     batch = test.take(count).batch(count)
-    for classifier in classifiers.values():
-        tfbackdoor.network.check_images(classifier, batch, name="test images")
     clean, labels = next(batch.as_numpy_iterator())
     return classifiers, (clean, labels, poisoning)
 

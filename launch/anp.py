@@ -48,7 +48,7 @@ def job(folder):
         rows = one_defense.score(classifier, outcome, test, poisoning)
     _print_choice(outcome)
     test_curve = tfbackdoor.pruning_curve(
-        classifier,
+        one_defense.adapted(classifier, outcome, test),
         outcome.found["masks"],
         test,
         poisoning,

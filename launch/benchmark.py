@@ -53,6 +53,7 @@ _SMOKE = {
     "flip": False,
     "padding": 1,
     "epochs": 1,
+    "batch_size": 32,
     "seeds": ["0"],
     "clean_shares": ["0.1"],
     "processes": 2,
@@ -124,7 +125,7 @@ def _benchmark(folder, precision):
 
     common = {"precision": precision, "verbose": 0}
     attack = poisoning.settings()
-    shared = ("flip", "padding", "synchronised")
+    shared = {n: attack[n] for n in ("flip", "padding", "synchronised")}
     return tfbackdoor.benchmark.Benchmark(
         train=images.load("train"),
         test=images.load("test"),
@@ -134,7 +135,7 @@ def _benchmark(folder, precision):
         split=training_split.split,
         attacker_share=FLAGS.attacker_share,
         attack_settings=common | attack,
-        defense_settings=common | {name: attack[name] for name in shared},
+        defense_settings=common | shared | {"preprocess": "[0, 1]"},
         settings_of=_settings_by_defense(),
         save_purified=FLAGS.save_purified,
         clean_from=folder,

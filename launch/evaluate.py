@@ -24,7 +24,12 @@ def job(folder):
 
     classifier = classifier_flags.load()
     test = images.load_test(classifier)
-    scores = tfbackdoor.evaluate(classifier, test, attack.load(classifier))
+    scores = tfbackdoor.evaluate(
+        classifier,
+        test,
+        attack.load(classifier),
+        preprocess=FLAGS.preprocess,
+    )
     tfbackdoor.files.write_json(folder / "scores.json", scores.to_json())
     print(tfbackdoor.rates.scores_table({"classifier": scores}))
 

@@ -73,7 +73,9 @@ def _plot_attention(folder, classifier, outcome, test, poisoning):
         image = poisoning.trigger(image)
     maps = {
         name: tfbackdoor.defenses.attention_maps(
-            stage, image, outcome.details["taps"]
+            one_defense.adapted(stage, outcome, test),
+            image,
+            outcome.details["taps"],
         )
         for name, stage in {"before": classifier, **outcome.stages}.items()
     }

@@ -22,6 +22,7 @@ from .flags import images
 from .flags import pruning
 from .flags import purify
 from .flags import run
+from .flags import training
 from .running import one_defense
 
 flags.DEFINE_bool(
@@ -40,13 +41,14 @@ for _concern in (classifier_flags, clean_images, attack, export):
     flags.adopt_module_key_flags(_concern)
 for _concern in (purify, pruning, augmentation):
     flags.adopt_module_key_flags(_concern)
+flags.declare_key_flag(training.TRAIN_FROZEN)
 
 
 def job(folder):
     import tfbackdoor
 
     tfbackdoor.set_seed(FLAGS.seed)
-    settings = given(purify, pruning, augmentation)
+    settings = given(purify, pruning, augmentation, training)
     if FLAGS.smoke:
         settings = one_defense.with_few_steps("purify", settings)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
@@ -61,6 +63,7 @@ def job(folder):
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,
             class_names=FLAGS.class_names,
+            preprocess=FLAGS.preprocess,
             seed=FLAGS.seed,
             precision=precision,
             **settings,

@@ -19,6 +19,7 @@ _CLASSES = 10
 _BATCH_SIZE = 32
 _DEFENDER_SHARE = 0.3
 _SAMPLES = 8
+_PIXELS = "[0, 1]"
 _DIGITS = {"flip": False, "padding": 1}
 # The papers' settings, but for what few images and a small network ask for.
 # ANP's threshold is the strongest that costs at most 15 points of accuracy on
@@ -68,7 +69,9 @@ def job(folder):
         print("3/3 Neural Attention Distillation", flush=True)
         nad = _defend("nad", backdoored, defender, precision)
     rows = {
-        name: tfbackdoor.evaluate(classifier, test, poisoning)
+        name: tfbackdoor.evaluate(
+            classifier, test, poisoning, preprocess=_PIXELS
+        )
         for name, classifier in {
             "before": backdoored,
             **anp.stages,
@@ -135,6 +138,7 @@ def _defend(name, classifier, defender, precision):
         **_DIGITS,
         seed=FLAGS.seed,
         precision=precision,
+        preprocess=_PIXELS,
         **settings,
     )
 

@@ -36,10 +36,10 @@ def job(folder):
         precision = run.precision()
         classifier = classifier_flags.load()
         clean = clean_images.load(classifier)
-        values = tfbackdoor.find_value_range(classifier, clean)
         found = tfbackdoor.scan(
-            values.adapt(classifier),
+            classifier,
             clean,
+            preprocess=FLAGS.preprocess,
             seed=FLAGS.seed,
             precision=precision,
             verbose=0,

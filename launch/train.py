@@ -26,9 +26,9 @@ from .flags import trigger
 flags.DEFINE_string(
     "attack",
     "badnets",
-    "none, badnets, blend, clean_label, sig, trojan, refool, input_aware or "
-    "input_aware_all; badnets_, blend_ or sig_all_to_all; badnets_, blend_ or "
-    "refool_clean_label.",
+    "none, badnets, blend, clean_label, sig, trojan, refool, input_aware, "
+    "input_aware_all, wanet, bpp, lf or adaptive_blend; badnets_, blend_ or "
+    "sig_all_to_all; badnets_, blend_ or refool_clean_label.",
 )
 flags.DEFINE_enum(
     "mode",
@@ -67,7 +67,9 @@ def job(folder):
             **_settings(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
-    scores = tfbackdoor.evaluate(classifier, test, poisoning)
+    scores = tfbackdoor.evaluate(
+        classifier, test, poisoning, preprocess="[0, 1]"
+    )
     _print(scores)
     classifier.save(folder / "classifier.keras")
     if poisoning is not None:

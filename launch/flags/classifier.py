@@ -9,6 +9,18 @@ flags.DEFINE_bool(
     "DANGER: runs whatever code is stored in a model file (Lambda layers). "
     "Only for files of your own.",
 )
+flags.DEFINE_string(
+    "classifier_output",
+    None,
+    "Name of the output that gives the class scores, where it has several.",
+)
+flags.DEFINE_string(
+    "preprocess",
+    None,
+    "What is done to images in [0, 1] before the classifier: a name such as "
+    "'[0, 255]', which an unknown one lists; default what its accuracy on the "
+    "images says.",
+)
 
 FLAGS = flags.FLAGS
 
@@ -18,5 +30,23 @@ def load(path: str | None = None):
     import tfbackdoor
 
     return tfbackdoor.load_classifier(
-        path or FLAGS.classifier, allow_unsafe_code=FLAGS.allow_unsafe_code
+        path or FLAGS.classifier,
+        output=FLAGS.classifier_output,
+        allow_unsafe_code=FLAGS.allow_unsafe_code,
     )
+
+
+def adapted(classifier, test, preprocess: str | None = None):
+    """A classifier of images in [0, 1] that shares all its weights.
+
+    Args:
+        classifier: as its owner gave it.
+        test: unbatched test images.
+        preprocess: what is known of it; default the flag.
+    """
+    import tfbackdoor
+
+    values = tfbackdoor.find_value_range(
+        classifier, test, preprocess=preprocess or FLAGS.preprocess
+    )
+    return values.adapt(classifier)

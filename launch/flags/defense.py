@@ -20,14 +20,16 @@ flags.DEFINE_bool(
 FLAGS = flags.FLAGS
 for _concern in (attack, augmentation, classifier, clean_images, export):
     flags.adopt_module_key_flags(_concern)
-flags.declare_key_flag(training.SYNCHRONISED)
+for _flag in (training.SYNCHRONISED, training.TRAIN_FROZEN):
+    flags.declare_key_flag(_flag)
 
 
 def settings() -> dict:
     """What the flags say to any defense, where they say anything."""
-    found: dict = {"flip": False, "padding": 0}
+    found = {"flip": False, "padding": 0}
     if FLAGS.augment:
         found = given(augmentation)
-    if training.SYNCHRONISED.value is not None:
-        found["synchronised"] = training.SYNCHRONISED.value
+    for flag in (training.SYNCHRONISED, training.TRAIN_FROZEN):
+        if flag.value is not None:
+            found[flag.name] = flag.value
     return found

@@ -21,3 +21,9 @@ SYNCHRONISED = flags.DEFINE_bool(
     "Whether batch statistics are those of the whole batch, not each device's; "
     "default true.",
 )
+TRAIN_FROZEN = flags.DEFINE_bool(
+    "train_frozen",
+    None,
+    "Whether layers that are saved as not trainable are trained too; default "
+    "true.",
+)

@@ -1,6 +1,7 @@
 """One defense by the flags: what it takes, its scores, what is written."""
 
 import pathlib
+import warnings
 
 from absl import flags
 
@@ -40,14 +41,18 @@ def run(defense: str, classifier, clean, **settings):
 
     if FLAGS.smoke:
         settings = with_few_steps(defense, settings)
-    return tfbackdoor.defend(
-        defense,
-        classifier,
-        clean,
-        seed=FLAGS.seed,
-        **defense_flags.settings(),
-        **settings,
-    )
+    with warnings.catch_warnings():
+        # Those that the outcome has, and which are printed at the end.
+        warnings.filterwarnings("ignore", message=f"{defense}: ")
+        return tfbackdoor.defend(
+            defense,
+            classifier,
+            clean,
+            seed=FLAGS.seed,
+            preprocess=FLAGS.preprocess,
+            **defense_flags.settings(),
+            **settings,
+        )
 
 
 def with_few_steps(defense: str, settings: dict) -> dict:
@@ -65,13 +70,21 @@ def with_few_steps(defense: str, settings: dict) -> dict:
     return {**settings, **fewer}
 
 
+def adapted(stage, outcome, test):
+    """The classifier of a stage, taking images in [0, 1]."""
+    values = outcome.found["value_range"]
+    return classifier_flags.adapted(stage, test, values)
+
+
 def score(classifier, outcome, test, poisoning) -> dict:
     """Scores by row: `before`, then each stage of the defense."""
     import tfbackdoor
 
     stages = {"before": classifier, **outcome.stages}
     return {
-        name: tfbackdoor.evaluate(stage, test, poisoning)
+        name: tfbackdoor.evaluate(
+            stage, test, poisoning, preprocess=outcome.found["value_range"]
+        )
         for name, stage in stages.items()
     }
 
@@ -90,7 +103,7 @@ def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
 
     batch = next(test.batch(32).as_numpy_iterator())[0]
     export.write(outcome.classifier, folder, batch)
-    details |= outcome.details
+    details |= outcome.to_json()
     before, *_, after = rows.values()
     if before.attack_success is not None:
         details["defense_effectiveness"] = (
@@ -100,4 +113,6 @@ def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
     tfbackdoor.files.write_json(
         folder / "scores.json", {"scores": scores, **details}
     )
+    for warning in outcome.warnings or ():
+        print(f"Warning: {warning}")
     print(tfbackdoor.rates.scores_table(rows))

@@ -18,9 +18,9 @@ _SETTINGS = {
     # Retrains for half of the epochs at a tenth of the learning rate: ten
     # epochs at 0.01 cost more accuracy than the test allows, on most seeds.
     "trojan": {"epochs": 40, "learning_rate": 1.0},
-    "badnets_all_to_all": {"epochs": 30},
-    "clean_label": {"epochs": 25},
-    "refool": {"epochs": 40},
+    "badnets_all_to_all": {"epochs": 16},
+    "clean_label": {"epochs": 16},
+    "refool": {"epochs": 20},
 }
 _CHANCE = 0.1
 
@@ -165,7 +165,7 @@ def test_a_recipe_with_another_trigger_is_an_attack(train, test):
         tfbackdoor.ATTACKS["sig"],
         trigger=functools.partial(triggers.sinusoid, amplitude=0.5),
     )
-    classifier, poisoning = _train(attack, train, epochs=40)
+    classifier, poisoning = _train(attack, train, epochs=15)
     scores = tfbackdoor.evaluate(classifier, test, poisoning)
     assert scores.attack_success.interval[0] > _CHANCE
     assert poisoning.mode == "clean_label"

@@ -26,6 +26,7 @@ _COMMANDS = (
     "train",
 )
 _FLAG_OF = {
+    "output": "classifier_output",
     "precision": "mixed_precision",
     "rate": "poisoning_rate",
     "steps of scan": "scan_steps",
@@ -85,6 +86,19 @@ def test_a_keyword_has_a_flag_whose_help_tells_its_default(
         is_number = type(default) in (int, float)
         told = f"{default:g}" if is_number else str(default).lower()
         assert re.search(rf"(?<![\d.]){told}(?!\.?\d)", found.help)
+
+
+def test_help_names_what_there_is():
+    attacks = _flags("train")["attack"].help
+    for name in tfbackdoor.ATTACKS:
+        kind = re.sub("_(all_to_all|clean_label)$", "", name)
+        assert re.search(rf"\b{kind}(_|\b)", attacks), name
+    for table, command, flag in (
+        (tfbackdoor.DEFENSES, "defend", "defense"),
+        (tfbackdoor.NETWORKS, "train", "network"),
+    ):
+        for name in table:
+            assert name in _flags(command)[flag].help, name
 
 
 def test_help_of_each_command_has_its_flags_alone():

@@ -318,6 +318,7 @@ def _one_class(tmp_path):
             lambda t: [
                 f"--classifier={_small(t, hidden=False)}",
                 "--clean_images=100",
+                "--preprocess=[0, 1]",
             ],
             "must hold neurons to mask",
         ),
@@ -332,7 +333,11 @@ def _one_class(tmp_path):
         ),
         (
             "nad",
-            lambda t: [f"--classifier={_small(t)}", "--clean_images=100"],
+            lambda t: [
+                f"--classifier={_small(t)}",
+                "--clean_images=100",
+                "--preprocess=[0, 1]",
+            ],
             "larger than 1x1",
         ),
         (
@@ -363,7 +368,7 @@ def _one_class(tmp_path):
         (
             "train",
             lambda t: ["--attack=blends"],
-            "must be one of ['badnets', 'badnets_all_to_all'",
+            "must be one of ['adaptive_blend', 'badnets', 'badnets_all_to_all'",
         ),
         (
             "train",

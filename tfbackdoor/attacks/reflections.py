@@ -142,9 +142,9 @@ def make_reflections(
         "in_focus": layers,
     }
     kinds = rng.integers(len(variants), size=len(layers))
-    made = np.stack([made[variant] for variant in variants])
+    stacked = np.stack([made[variant] for variant in variants])
     return Reflections(
-        np.clip(made[kinds, np.arange(len(layers))], 0.0, 1.0),
+        np.clip(stacked[kinds, np.arange(len(layers))], 0.0, 1.0),
         rng.uniform(*alphas, len(layers)),
     )
 

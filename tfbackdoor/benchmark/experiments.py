@@ -147,7 +147,10 @@ class Benchmark:
         )
 
     def _score(self, classifier, poisoning):
-        return evaluation.evaluate(classifier, self.test, poisoning).to_json()
+        # As they were trained on, however bad they may have become.
+        return evaluation.evaluate(
+            classifier, self.test, poisoning, preprocess="[0, 1]"
+        ).to_json()
 
 
 def _start_afresh(seed):

@@ -59,7 +59,10 @@ def survey(batches: tf.data.Dataset, *, seed: int = 0) -> Survey:
             for i in np.flatnonzero(draws <= limit)
         ]
         kept, limit = _smallest(kept)
-    sample = tuple(np.array([row[column] for row in kept]) for column in (1, 2))
+    sample = (
+        np.array([image for _, image, _ in kept]),
+        np.array([label for _, _, label in kept]),
+    )
     return Survey(count, float(low), float(high), sorted(seen), sample)
 
 

@@ -11,7 +11,6 @@ _HARDLY_MOVED = 0.05
 _FEW_WRONG = 10
 _GATHERED = 0.5
 _MOST_NAMED = 5
-_BATCH_SIZE = 128
 
 
 class DefenseWarning(UserWarning):
@@ -41,13 +40,14 @@ def outcome_warnings(
             scores, `"before"` and `"purified"`, or `{}` where there are none;
             default those of `clean`.
     """
-    labels, answers, purified_answers = _answers(before, purified, clean)
+    answers, labels = classifiers.answers_of(before, clean)
+    purified_answers, _ = classifiers.answers_of(purified, clean)
     if judged is None:
         answered = {"before": answers, "purified": purified_answers}
         judged = {
             "clean": {row: _scores(x, labels) for row, x in answered.items()}
         }
-    judged = {
+    pairs = {
         images: (scores["before"], scores["purified"])
         for images, scores in judged.items()
         if scores
@@ -58,28 +58,15 @@ def outcome_warnings(
         _of_answers(purified_answers),
         *(
             sentence
-            for images, scores in judged.items()
+            for images, scores in pairs.items()
             for sentence in (
                 _of_accuracy(images, *scores),
                 _of_classes(images, *scores),
             )
         ),
-        _of_unseen_classes(classifiers.class_count(before), judged),
+        _of_unseen_classes(classifiers.class_count(before), pairs),
     ]
     return [sentence for sentence in found if sentence]
-
-
-def _answers(before, purified, clean):
-    """The labels of the images, and the classes that both answer."""
-    parts = [
-        (
-            labels,
-            classifiers.predicted_classes(before, images),
-            classifiers.predicted_classes(purified, images),
-        )
-        for images, labels, *_ in clean.batch(_BATCH_SIZE).as_numpy_iterator()
-    ]
-    return tuple(np.concatenate(column) for column in zip(*parts))
 
 
 def _scores(answers, labels):

@@ -51,12 +51,11 @@ def load_pytorch_weights(
         ValueError: unless arrays and variables correspond one to one, with
             equal shapes, and a file can be read. Nothing is changed then.
     """
-    if isinstance(arrays, (str, pathlib.Path)):
-        arrays = _read(pathlib.Path(arrays))
+    given = arrays if isinstance(arrays, dict) else _read(pathlib.Path(arrays))
     variables = _variables_by_name(classifier)
     arrays = {
         name: array
-        for name, array in arrays.items()
+        for name, array in given.items()
         if not name.endswith(_IGNORED)
     }
     named = {name.replace(".", "_") for name in arrays}

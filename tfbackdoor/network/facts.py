@@ -2,6 +2,8 @@
 
 import functools
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +26,7 @@ class Facts:
     """
 
     def __init__(self, classifier: keras.Model):
-        self._classifier = weakref.ref(classifier)
+        self._classifier: Callable[[], Any] = weakref.ref(classifier)
         self.value_range = None
 
     @functools.cached_property

@@ -77,7 +77,7 @@ class Report:
     pruned: dict[str, np.ndarray]
     unlearned: list[int]
     skipped: dict[str, str]
-    clean_images: Sequence[int] = ()
+    clean_images: Sequence[int] | np.ndarray = ()
     samples: np.ndarray
     sample_labels: list[int]
     predictions: dict[str, list[int]]

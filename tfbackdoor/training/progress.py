@@ -12,7 +12,7 @@ def verbosity(verbose: str | int) -> int:
     Args:
         verbose: `"auto"`, 0, 1 or 2.
     """
-    if verbose != "auto":
+    if isinstance(verbose, int):
         return verbose
     watched = sys.stdout.isatty() or "ipykernel" in sys.modules
     return 1 if watched else 2
