@@ -3,7 +3,7 @@
     python tools/kill.py --kills=20 train --deterministic \\
         --network=wide_resnet --depth=10 --epochs=3 --checkpoint_seconds=0
 
-runs the launcher once in peace, then again and again with a SIGKILL at a
+runs the launcher once undisturbed, then again and again with a SIGKILL at a
 moment drawn from the time that it took after its first words (before them it
 only loads TensorFlow), until so many kills are done; each
 time that it comes to its end its masks and weights are compared with the
