@@ -5,8 +5,8 @@
 
 scans for a backdoor, prunes, recovers, and writes the purified
 `classifier.keras` and `saved_model/`, `report.html`, `report.json` and
-`neuron_masks.npz` to `--output`. A classifier that the scan finds clean is left
-as it is, unless `--always`.
+`neuron_masks.npz` to `--output`. A classifier in which the scan finds nothing
+is left as it is, unless `--always`.
 """
 
 from absl import flags

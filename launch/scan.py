@@ -5,8 +5,8 @@
 
 searches for each class the smallest patch that turns images to it, perturbs
 the neurons as ANP does, and prints how unusual each patch is, what share of the
-errors under perturbation falls on each class, and a verdict: clean, backdoored
-or not sure. `--output` holds `scan.json` and the patches found
+errors under perturbation falls on each class, and a verdict: backdoored,
+suspicious or nothing found. `--output` holds `scan.json` and the patches found
 (`inverted_triggers.npz`).
 """
 

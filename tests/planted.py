@@ -1,7 +1,8 @@
 """A classifier with a backdoor that is known to the last weight.
 
 Images are 8x8x1 of dark noise with one of six brighter regions, which is the
-label. A hidden neuron watches the last pixel: white, it calls class 3.
+label. A hidden neuron watches the last pixel: white, it turns them
+to class 3.
 """
 
 import keras

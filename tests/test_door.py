@@ -317,7 +317,7 @@ _WRONG = {
         "Received: fractions",
     ),
     "other one-hot": (lambda: (IMAGES, np.eye(12)[LABELS]), "one label"),
-    "strings": (lambda: (IMAGES, LABELS.astype(str)), "one label an image"),
+    "strings": (lambda: (IMAGES, LABELS.astype(str)), "one label per image"),
     "fewer labels": (lambda: (IMAGES, LABELS[:9]), "as many labels"),
     "for ever": (lambda: _dataset().repeat(), "repeats for ever"),
     "from 1": (lambda: (IMAGES, LABELS + 1), "0 to 9. Received"),
@@ -416,7 +416,7 @@ _REFUSED = {
     "channels first": (_first_channels, "'conv' has channels first"),
     "no scores": (
         lambda: keras.Model(x := keras.Input((16, 16, 1)), L.Conv2D(2, 3)(x)),
-        "one score a class",
+        "one score per class",
     ),
     "one unbounded score": (
         lambda: _network(units=1, act=None),

@@ -91,7 +91,7 @@ def purify(
         poisoning: the attack, to score by, or None where it is unknown. It
             has no say in any choice.
         oracle: the attack, to choose the threshold by; the report says so.
-        class_names: a name a class, for the report.
+        class_names: one name per class, for the report.
         preprocess: what is done to images in [0, 1] before the classifier, a
             function or a name such as `"[0, 255]"`; default what
             `find_value_range` finds.

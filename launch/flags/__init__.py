@@ -1,4 +1,4 @@
-"""Flags that commands share, each defined once, a file a concern.
+"""Flags that commands share, each defined once, one file per concern.
 
 A command adopts those that it takes. A flag that feeds an argument has its name
 and the default None: what was not given is not passed on, so that the

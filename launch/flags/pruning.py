@@ -33,8 +33,8 @@ flags.DEFINE_float(
     "max_accuracy_drop",
     None,
     "Accuracy on the held-out clean images that pruning may cost; default "
-    "0.03, in purify, with 95 % confidence, 0.01, or 0.15 where the scan is "
-    "not sure.",
+    "0.03, in purify, with 95 % confidence, 0.01, or 0.15 where the scan says "
+    "suspicious.",
     0.0,
     1.0,
 )

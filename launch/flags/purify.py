@@ -5,7 +5,7 @@ from absl import flags
 flags.DEFINE_bool(
     "always",
     None,
-    "Purifies what the scan finds clean, too; default false.",
+    "Purifies although the scan finds nothing, too; default false.",
 )
 SCAN_STEPS = flags.DEFINE_integer(
     "scan_steps", None, "Batches of the scan; default 200.", 1

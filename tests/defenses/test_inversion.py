@@ -20,7 +20,7 @@ def _search(classifier, targets, steps=150, **settings):
 
 def test_the_planted_trigger_is_found():
     triggers = _search(planted.classifier(), range(planted.CLASSES)).triggers()
-    # One white pixel calls class 3; the ten of a region call any other.
+    # One white pixel turns images to class 3; ten of a region to any other.
     assert np.argmin(triggers.sizes) == planted.TARGET
     others = np.delete(triggers.sizes, planted.TARGET)
     assert triggers.sizes[planted.TARGET] < 2.0 < others.min()

@@ -26,7 +26,7 @@ def _right_but_for(wrong, total=50):
     ],
 )
 @pytest.mark.parametrize("diverges", [False, True])
-def test_goes_to_the_highest_rate_that_is_borne(
+def test_goes_to_the_highest_rate_that_is_tolerated(
     highest, chosen, tried, diverges
 ):
     def scores_at(rate):
@@ -47,11 +47,11 @@ def test_goes_to_the_highest_rate_that_is_borne(
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "borne"),
+    ("lost", "won", "tolerated"),
     # The bound on lost - won is 1.645 sqrt(lost + won): 2.8 of 3, 5.5 of 11.
     [(0, 0, True), (2, 0, True), (3, 0, False), (8, 3, True), (9, 3, False)],
 )
-def test_what_chance_may_lose_is_borne(lost, won, borne):
+def test_what_chance_may_lose_is_tolerated(lost, won, tolerated):
     teacher = np.ones(40, bool)
     teacher[:won] = False
     student = np.ones(40, bool)
@@ -60,4 +60,4 @@ def test_what_chance_may_lose_is_borne(lost, won, borne):
         lambda rate: _scores(student if rate > 0.1 else teacher),
         _scores(teacher),
     )
-    assert rate == pytest.approx(0.8 if borne else 0.1)
+    assert rate == pytest.approx(0.8 if tolerated else 0.1)

@@ -1,4 +1,4 @@
-"""Attacks: what puts a backdoor into a classifier, a file an attack.
+"""Attacks: what puts a backdoor into a classifier, one file per attack.
 
 `ATTACKS` is the table of them and `train_attacked` trains by any; a
 `Poisoning` says what was poisoned, which is what scoring needs.

@@ -1,4 +1,4 @@
-"""Triggers: what an attacker does to an image to call the backdoor."""
+"""Triggers: what an attacker does to an image to trigger the backdoor."""
 
 import dataclasses
 import functools

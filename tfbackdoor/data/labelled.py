@@ -173,7 +173,7 @@ def _check_label(spec, classes, name):
     one = spec.shape.rank == 0 or tuple(spec.shape) in ((1,), (classes,))
     if not ((numeric or spec.dtype.is_bool) and one):
         raise ValueError(
-            f"`{name}` must hold one label an image, a whole number below "
+            f"`{name}` must hold one label per image, a whole number below "
             f"{classes} or one-hot of length {classes}. Received: labels of "
             f"shape {tuple(spec.shape)} and type {spec.dtype.name}"
         )

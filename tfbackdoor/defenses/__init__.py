@@ -1,4 +1,4 @@
-"""Defenses: what takes a backdoor out of a classifier, a file a method.
+"""Defenses: what takes a backdoor out of a classifier, one file per method.
 
 `tfbackdoor.defend` purifies by any of them; the parts that methods share
  (pruning, attention, inversion, distillation) lie beside them.

@@ -77,7 +77,7 @@ class AttentionTransfer(keras.losses.Loss):
 
 
 def find_taps(classifier: keras.Model, count: int = 3) -> list[str]:
-    """Where NAD compares attention: one layer a resolution.
+    """Where NAD compares attention: one layer per resolution.
 
     The last sum of a residual branch (`keras.layers.Add`), as the paper takes
     the outputs of a wide ResNet's three groups, before the next batch norm.
@@ -125,7 +125,7 @@ def last_feature_maps(classifier: keras.Model, count: int = 3) -> list[str]:
 
 
 def _maps_by_resolution(classifier):
-    """Names of feature maps, a list a resolution, from high to low."""
+    """Names of feature maps, a list per resolution, from high to low."""
     layers = structure.named_layers(classifier)
     names = {}
     for name, shape in feature_shapes.feature_shapes(classifier).items():

@@ -70,10 +70,10 @@ def choose_augmentation(
     padding: int | None = None,
     seed: int = 0,
 ) -> tuple[bool, int]:
-    """The mirroring and cropping that a classifier bears.
+    """The mirroring and cropping that a classifier tolerates.
 
     Borne is what costs at most 10 points of accuracy: a classifier of digits
-    or traffic signs does not bear mirroring.
+    or traffic signs does not tolerate mirroring.
 
     Args:
         classifier: built Keras classifier; it is not changed.

@@ -25,13 +25,13 @@ _BLOB_RADIUS = 0.1
 
 @keras.saving.register_keras_serializable("tfbackdoor")
 class TriggerInversion(trainer.Trainer):
-    """Searches, for each target, the smallest patch that calls it.
+    """Searches, for each target, the smallest patch that turns images to it.
 
     `min over mask, pattern of CE(f(x * (1 - mask) + mask * pattern), target) +
     penalty * sum(mask)` (Wang et al. 2019, eq. 3), all targets at once. The
     penalty of a trigger grows while it turns 95 % of the images and shrinks
-    while it does not. The class that a backdoor calls needs a far smaller
-    patch than any other. No variable of the classifier changes.
+    while it does not. The class that a backdoor targets needs a far
+    smaller patch than any other. No variable of the classifier changes.
 
     Args:
         classifier: built Keras classifier, logits or softmax out.

@@ -262,7 +262,7 @@ def _matching_neurons(classifier, neuron_masks):
             if expected.get(name) != received.get(name)
         )
         raise ValueError(
-            "`neuron_masks` must hold one mask a layer with neurons of the "
+            "`neuron_masks` must hold one mask per layer with neurons of the "
             f"classifier. Received: {len(wrong)} layers that differ, such as "
             f"{wrong[0]}: expected {expected.get(wrong[0])}, received "
             f"{received.get(wrong[0])}"

@@ -45,15 +45,16 @@ def self_distill(
     The classifier before pruning teaches the pruned one what it answers on
     clean images, where it answers well; without a trigger among them it
     cannot teach the backdoor, and the pruned neurons stay at zero. For the
-    classes that a backdoor may call, patches that call them are searched all
-    the while, from those given and from random ones, and unlearned.
+    classes that a backdoor may target, patches that turn images to them are
+    searched all the while, from those given and from random ones, and
+    unlearned, while the scores of these classes are kept on clean images.
 
     Args:
         pruned_classifier: what `prune_neurons` left; it is not changed.
         original: the classifier before pruning; it is not changed.
         clean: endless batched data set of clean `(images, labels)` in [0, 1].
         pruned: the pruned neurons, as `prune_neurons` gives them.
-        triggers: what calls the classes that a backdoor may call, such as
+        triggers: of the classes that a backdoor may target, such as
             `scan.triggers.of(scan.suspects)`; default none.
         max_share: float in (0, 1], pixels that such a trigger may replace.
         max_opacity: float in [0, 1], of blends over all pixels that are

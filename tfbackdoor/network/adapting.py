@@ -18,7 +18,7 @@ def conform(
     image_size: tuple[int, int] | None = None,
     output: str | None = None,
 ) -> keras.Model:
-    """A classifier of float images of a fixed size, one score a class.
+    """A classifier of float images of a fixed size, one score per class.
 
     Shares all weights with `classifier`, and is `classifier` itself where that
     will do. Replaced are: an integer input, an input of variable size, images
@@ -217,8 +217,8 @@ def _two_classes(classifier, scores):
     probability = scores._keras_history.operation
     if not _is_sigmoid(probability):
         raise ValueError(
-            "`classifier` must give one score a class, shape (batch, classes) "
-            "with classes >= 2, or one sigmoid unit: add "
+            "`classifier` must give one score per class, shape (batch, "
+            "classes) with classes >= 2, or one sigmoid unit: add "
             "keras.layers.Activation('sigmoid') where its one score is the "
             f"logit of class 1. Received: {classifier.name}, which gives one "
             "unbounded score."

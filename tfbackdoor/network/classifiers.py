@@ -64,7 +64,7 @@ def gives_logits(classifier: keras.Model) -> bool:
     """Whether the outputs are logits rather than probabilities.
 
     Told from the activation of the last layer: softmax gives probabilities,
-    sigmoid does not (a score a class, without a sum). Any other is told from
+    sigmoid does not (one per class, without a sum). Any other is told from
     the outputs on 16 images of noise: probabilities are at least 0 and sum to
     1, whatever range of images the classifier was trained on.
     """

@@ -28,7 +28,7 @@ class Admitted:
     Args:
         original: the classifier that came in.
         classifier: the same weights, taking float32 images `(height, width,
-            channels)` in [0, 1], giving one score a class.
+            channels)` in [0, 1], giving one score per class.
         images: unbatched data set of `(image, label)`, float32 in [0, 1] and
             int64.
         values: what the original's pixels are.

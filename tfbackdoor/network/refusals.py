@@ -41,7 +41,7 @@ def check_layers(classifier: keras.Model) -> None:
 
 
 def check_scores(classifier: keras.Model) -> None:
-    """Raises ValueError unless it gives one score a class."""
+    """Raises ValueError unless it gives one score per class."""
     scores = facts.facts_of(classifier).scores
     if isinstance(scores, (list, tuple, dict)):
         names = output_names(classifier)
@@ -53,14 +53,15 @@ def check_scores(classifier: keras.Model) -> None:
     shape = tuple(getattr(scores, "shape", ()))
     if len(shape) == 2 and shape[1] == 1:
         raise ValueError(
-            "`classifier` must give one score a class, shape (batch, classes) "
-            "with classes >= 2; purify, scan, defend and evaluate take one "
-            f"sigmoid unit as two classes. Received: output shape {shape}"
+            "`classifier` must give one score per class, shape (batch, "
+            "classes) with classes >= 2; purify, scan, defend and evaluate "
+            "take one sigmoid unit as two classes. Received: output shape "
+            f"{shape}"
         )
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
         raise ValueError(
-            "`classifier` must give one score a class, shape (batch, classes) "
-            f"with classes >= 2. Received: output shape {shape}"
+            "`classifier` must give one score per class, shape (batch, "
+            f"classes) with classes >= 2. Received: output shape {shape}"
         )
 
 

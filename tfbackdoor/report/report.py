@@ -51,7 +51,7 @@ class Report:
         sample_labels: `count` integers, their true classes.
         predictions: from row name, `"before"` and `"purified"`, to `count`
             predicted classes.
-        class_names: a name a class, or None where they have none.
+        class_names: one name per class, or None where they have none.
         attention: from row name to a dict from tap to the attention map
             `(height, width)` of the first sample.
         scan: what the scan found, or None where there was none.

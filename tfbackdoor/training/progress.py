@@ -6,8 +6,8 @@ import sys
 def verbosity(verbose: str | int) -> int:
     """Keras' `verbose`, with `"auto"` decided.
 
-    A bar (1) where people watch, in a terminal or a notebook; a line an epoch
-    (2) elsewhere, since the bar fills log files with control characters.
+    A bar (1) where people watch, in a terminal or a notebook; one line per
+    epoch (2) elsewhere, since the bar fills log files with control characters.
 
     Args:
         verbose: `"auto"`, 0, 1 or 2.

@@ -25,7 +25,7 @@ class Trainer(keras.Model):
       metrics: those of all replicas are averaged.
 
     Both give the same batches, on any number of replicas. Where the output is
-    no terminal, `verbose="auto"` is one line an epoch.
+    no terminal, `verbose="auto"` is one line per epoch.
     """
 
     def compile(self, optimizer="rmsprop", **settings):
