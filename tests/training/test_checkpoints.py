@@ -34,7 +34,9 @@ def _batches(**settings):
 
 
 def _masks(callbacks):
-    anp = tfbackdoor.AdversarialNeuronPruning(specimens.build("functional"))
+    anp = tfbackdoor.AdversarialNeuronPruning(
+        specimens.build("without_normalisation")
+    )
     anp.compile()
     history = anp.fit(
         _batches(replacement=True),

@@ -86,6 +86,7 @@ def test_training_equals_keras_own(name):
         model.compile(
             keras.optimizers.SGD(0.1),
             keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax),
+            run_eagerly=not wrap,
         )
         model.train_on_batch(*specimens.batch())
         results.append(

@@ -4,6 +4,12 @@ A job is a program that does the same at every start, with one or more fits
 in it. Within `resumable` each fit has a number, the order in which it comes,
 and files of its own; a job that starts again repeats what lies between fits
 and takes up each fit where its last checkpoint is.
+
+Files of our own rather than `tf.train.CheckpointManager` with the iterator in
+the checkpoint (TensorFlow 2.21): that cannot save the iterator of several
+replicas, nor one of a Python generator; it writes the shuffle buffer, 22 MB
+for 2,000 CIFAR images; and it reads serialised iterators from files that are
+not to be trusted. Here batches that were done are drawn again, see `Feed`.
 """
 
 import contextlib
