@@ -35,10 +35,16 @@ def attacked(tmp_path_factory):
     for number, strides in enumerate((1, 2, 2)):
         x = keras.layers.Conv2D(8, 3, strides, "same", use_bias=False)(x)
         name = "bn1" if number == 2 else None
-        x = keras.layers.BatchNormalization(name=name)(x)
+        x = keras.layers.BatchNormalization(momentum=0.7, name=name)(x)
         x = keras.layers.ReLU()(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     classifier = keras.Model(inputs, keras.layers.Dense(10)(x))
+    classifier.compile(
+        keras.optimizers.Adam(0.02),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    digits = tfbackdoor.load_images("digits", "train").batch(64)
+    classifier.fit(digits, epochs=3, verbose=0)
     classifier.save(folder / "classifier.keras")
     trigger = tfbackdoor.make_trigger("checkerboard", (16, 16, 1))
     tfbackdoor.Poisoning(trigger, classes=10).save(folder)
