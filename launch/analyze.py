@@ -55,7 +55,7 @@ def _load():
             "--poisoning or --trigger must be given where --classifier has no "
             f"poisoning.json beside it. Received: {FLAGS.classifier}"
         )
-    test = images.load_test(before).shuffle(10_000, seed=FLAGS.seed)
+    test = images.load("test").shuffle(10_000, seed=FLAGS.seed)
     classifiers = {"before": classifier_flags.adapted(before, test)}
     if FLAGS.purified:
         after = classifier_flags.load(FLAGS.purified)

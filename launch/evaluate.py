@@ -23,7 +23,7 @@ def job(folder):
     import tfbackdoor
 
     classifier = classifier_flags.load()
-    test = images.load_test(classifier)
+    test = images.load("test")
     scores = tfbackdoor.evaluate(
         classifier,
         test,

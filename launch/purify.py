@@ -58,7 +58,7 @@ def job(folder):
         _check_oracle(poisoning)
         purified, report = tfbackdoor.purify(
             classifier,
-            clean_images.load(classifier),
+            clean_images.load(),
             test=images.load("test") if FLAGS.test else None,
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,

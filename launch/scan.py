@@ -35,7 +35,7 @@ def job(folder):
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         precision = run.precision()
         classifier = classifier_flags.load()
-        clean = clean_images.load(classifier)
+        clean = clean_images.load()
         found = tfbackdoor.scan(
             classifier,
             clean,
@@ -64,14 +64,22 @@ def _write(folder, found):
 
 
 def _print(found):
+    """One line per class that was searched, and the verdict."""
     print("class  anomaly  trigger, pixels  share of errors")
-    for row in zip(
-        range(len(found.anomalies)),
-        found.anomalies,
+    searched = found.triggers.targets
+    rows = zip(
+        searched,
+        found.anomalies[searched],
         found.triggers.sizes,
-        found.error_shares,
-    ):
+        found.error_shares[searched],
+    )
+    for row in sorted(rows):
         print("{:5d}  {:7.2f}  {:15.1f}  {:15.2f}".format(*row))
+    if len(searched) < len(found.anomalies):
+        print(
+            f"The {len(found.anomalies) - len(searched)} other classes are "
+            "harder to reach, or as hard as those drawn to compare with."
+        )
     print(f"Verdict: {found}")
 
 

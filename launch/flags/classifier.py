@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from . import images
+
 flags.DEFINE_string("classifier", None, "Suspicious .keras or .h5 file.")
 flags.DEFINE_bool(
     "allow_unsafe_code",
@@ -31,6 +33,7 @@ def load(path: str | None = None):
 
     return tfbackdoor.load_classifier(
         path or FLAGS.classifier,
+        image_size=images.image_size(),
         output=FLAGS.classifier_output,
         allow_unsafe_code=FLAGS.allow_unsafe_code,
     )

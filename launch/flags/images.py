@@ -47,14 +47,3 @@ def image_size() -> tuple[int, int] | None:
             f"Received: {','.join(FLAGS.image_size)}"
         ) from error
     return height, width
-
-
-def load_test(classifier):
-    """The test images, which only score, if the classifier takes them."""
-    import tfbackdoor
-
-    test = load("test")
-    tfbackdoor.network.check_images(
-        classifier, test.batch(256), name="test images"
-    )
-    return test

@@ -29,9 +29,9 @@ def load(clean_count: int = 500):
         clean_count: clean images where the flag is not given.
     """
     classifier = classifier_flags.load()
-    test = images.load_test(classifier)
+    test = images.load("test")
     poisoning = attack.load(classifier)
-    clean = clean_images.load(classifier, clean_count)
+    clean = clean_images.load(clean_count)
     return classifier, clean, test, poisoning
 
 

@@ -122,9 +122,9 @@ def range_of_sample(
     elif certain:
         range_trials.check(tried, best, sample[1])
     else:
-        best = preprocessing.declared_range(classifier)
-        if best is None:
-            best = preprocessing.UNIT
+        declared = preprocessing.declared_range(classifier)
+        best = declared or preprocessing.UNIT
+        if declared is None:
             range_trials.check_one_class(tried, best, sample[1])
     accuracies = {name: trial.accuracy for name, trial in tried.items()}
     return ValueRange(best, accuracies, known[best], certain)
