@@ -117,11 +117,11 @@ def test_statistics_of_a_point_are_those_of_the_clean_images(name):
     )
 
 
-def test_a_frozen_normalisation_keeps_its_statistics():
+def test_a_frozen_normalisation_keeps_its_statistics_on_request():
     start, end = _ends()
     for model in (start, end):
         model.get_layer("bn").trainable = False
-    curve = tfbackdoor.defenses.BezierCurve(start, end)
+    curve = tfbackdoor.defenses.BezierCurve(start, end, train_frozen=False)
     point = curve.classifier_at(0.5, _images().batch(16))
     for name in ("bn", "bn2"):
         kept = curve.middle.get_layer(name).moving_mean.numpy()
