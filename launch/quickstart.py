@@ -84,6 +84,8 @@ def job(folder):
         folder / "scores.json",
         {name: scores.to_json() for name, scores in rows.items()},
     )
+    for warning in [*(anp.warnings or ()), *(nad.warnings or ())]:
+        print(f"Warning: {warning}")
     print(tfbackdoor.rates.scores_table(rows))
 
 

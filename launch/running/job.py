@@ -3,6 +3,7 @@
 import datetime
 import pathlib
 import sys
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -61,6 +62,10 @@ def _run(job, name, taken, shared):
     import tfbackdoor
     from tfbackdoor import errors
 
+    # A command prints the warnings that an outcome has.
+    warnings.filterwarnings(
+        "ignore", category=tfbackdoor.defenses.DefenseWarning
+    )
     output = _output(name)
     make_folder = run_folder.shared_folder if shared else run_folder.new_folder
     try:

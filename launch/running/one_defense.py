@@ -1,7 +1,6 @@
 """One defense by the flags: what it takes, its scores, what is written."""
 
 import pathlib
-import warnings
 
 from absl import flags
 
@@ -41,18 +40,15 @@ def run(defense: str, classifier, clean, **settings):
 
     if FLAGS.smoke:
         settings = with_few_steps(defense, settings)
-    with warnings.catch_warnings():
-        # Those that the outcome has, and which are printed at the end.
-        warnings.filterwarnings("ignore", message=f"{defense}: ")
-        return tfbackdoor.defend(
-            defense,
-            classifier,
-            clean,
-            seed=FLAGS.seed,
-            preprocess=FLAGS.preprocess,
-            **defense_flags.settings(),
-            **settings,
-        )
+    return tfbackdoor.defend(
+        defense,
+        classifier,
+        clean,
+        seed=FLAGS.seed,
+        preprocess=FLAGS.preprocess,
+        **defense_flags.settings(),
+        **settings,
+    )
 
 
 def with_few_steps(defense: str, settings: dict) -> dict:
