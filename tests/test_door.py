@@ -14,6 +14,11 @@ from tfbackdoor.network import door
 from tfbackdoor.network import facts
 from tfbackdoor.network import preprocessing
 
+# A few steps leave classifiers that a defense warns of.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::tfbackdoor.defenses.outcome_warnings.DefenseWarning"
+)
+
 L = keras.layers
 _QUICK = {
     "scan_steps": 2,
@@ -42,12 +47,13 @@ def _network(
     x = first(x) if first else x
     for width, stride in ((8, 2), (16, 2)):
         x = L.Conv2D(width, 3, padding="same", strides=stride)(x)
-        x = L.ReLU()(L.BatchNormalization()(x))
+        x = L.ReLU()(L.BatchNormalization(momentum=0.9)(x))
     x = L.Dense(units, activation=act)(L.Flatten()(x))
     return keras.Model(inputs, x)
 
 
 def _trained(model, images, labels=TRAIN[1], epochs=6):
+    keras.utils.set_random_seed(0)
     model.compile(
         keras.optimizers.Adam(5e-3),
         "sparse_categorical_crossentropy",
@@ -448,8 +454,16 @@ def _two_outputs():
     return keras.Model(model.inputs, outputs)
 
 
-@pytest.mark.parametrize("case", _REFUSED)
-@pytest.mark.parametrize("entry", ["evaluate", "scan", "defend", "purify"])
+@pytest.mark.parametrize(
+    ("case", "entry"),
+    [
+        (case, entry)
+        for case in _REFUSED
+        for entry in ("evaluate", "scan", "defend", "purify")
+        # That is scored, see tests/network/test_quantized.py.
+        if (case, entry) != ("int8", "evaluate")
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 def test_classifiers_that_cannot_work_are_refused_in_a_sentence(case, entry):
     make, message = _REFUSED[case]
@@ -663,5 +677,5 @@ def test_a_search_without_any_trigger_is_not_clean():
         np.arange(6), patches, patches, np.zeros(6)
     )
     found = tfbackdoor.Scan(np.zeros(6), triggers, np.full(6, 1 / 6), 0.2)
-    assert found.verdict == "not sure"
+    assert found.verdict == "suspicious"
     assert "no trigger" in str(found)

@@ -181,7 +181,9 @@ def test_input_aware_attacks_leave_a_generator(name, mode, test, tmp_path):
     assert (poisoning.mode, poisoning.rate, poisoning.seed) == (mode, 0.1, 5)
     assert isinstance(poisoning.trigger, tfbackdoor.attacks.GeneratedTrigger)
     assert len(poisoning.indices) == 0
-    scores = tfbackdoor.evaluate(classifier, few, poisoning)
+    scores = tfbackdoor.evaluate(
+        classifier, few, poisoning, preprocess="[0, 1]"
+    )
     assert scores.cross_trigger_accuracy.total == 128
     _check_saved(poisoning, few, tmp_path)
 

@@ -311,12 +311,18 @@ def _one_class(tmp_path):
         ),
         (
             "anp",
-            lambda t: [f"--classifier={_small(t, shape=(8, 8, 1))}"],
+            lambda t: [
+                f"--classifier={_small(t, shape=(8, 8, 1))}",
+                "--clean_images=100",
+            ],
             "classifier's shape (8, 8, 1). Received: (16, 16, 1)",
         ),
         (
             "anp",
-            lambda t: [f"--classifier={_small(t, classes=5)}"],
+            lambda t: [
+                f"--classifier={_small(t, classes=5)}",
+                "--clean_images=100",
+            ],
             "5 classes, 0 to 4. Received: labels 0 to 9",
         ),
         (

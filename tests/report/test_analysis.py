@@ -89,7 +89,7 @@ def test_one_feature_lies_on_a_line():
 
 
 def test_neighbours_stay_neighbours_in_t_sne():
-    pytest.importorskip("sklearn", reason="t-SNE is an extra")
+    pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1], 20)
     features = rng.normal(size=(40, 5)) + 50.0 * groups[:, None]

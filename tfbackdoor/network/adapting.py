@@ -17,6 +17,7 @@ def conform(
     *,
     image_size: tuple[int, int] | None = None,
     output: str | None = None,
+    trains: bool = True,
 ) -> keras.Model:
     """A classifier of float images of a fixed size, one score per class.
 
@@ -30,13 +31,14 @@ def conform(
         image_size: `(height, width)`, for an input of variable size.
         output: name of the output that gives the class scores, where there
             are several.
+        trains: bool, whether integer kernels are refused.
 
     Raises:
         TypeError: where it is no Keras 3 model.
         ValueError: in one sentence, where it cannot be made to conform.
     """
     refusals.check_kind(classifier)
-    refusals.check_layers(classifier)
+    refusals.check_layers(classifier, trains=trains)
     shape = _image_shape(classifier, image_size)
     scores = _pick(classifier, output)
     if _needs_nothing(classifier, shape, scores):

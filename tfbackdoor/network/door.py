@@ -96,7 +96,10 @@ def admit(
     refusals.check_kind(classifier)
     pairs = labelled.as_pairs(data, name)
     conforming = adapting.conform(
-        classifier, image_size=_image_size(pairs), output=output
+        classifier,
+        image_size=_image_size(pairs),
+        output=output,
+        trains=differentiable,
     )
     images, found = _read(
         conforming,

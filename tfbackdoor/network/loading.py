@@ -11,6 +11,7 @@ from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
 from tfbackdoor.network import adapting
+from tfbackdoor.network import classifiers
 from tfbackdoor.network import structure
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
@@ -51,6 +52,8 @@ def load_classifier(
         )
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
     conforming = _conforming(classifier, path, image_size, output)
+    if allow_unsafe_code:
+        _check_scores_given(conforming, path)
     return conforming if image_size or output else classifier
 
 
@@ -133,6 +136,21 @@ def _conforming(classifier, path, image_size, output):
             "`path` must hold a classifier of images. "
             f"Received: {path}, which fails with: {messages.one_line(error)}"
         ) from error
+
+
+def _check_scores_given(classifier, path):
+    """Raises ValueError unless code in the file gives what its graph says."""
+    image = keras.ops.zeros((1, *classifiers.image_shape(classifier)))
+    wanted = (1, classifiers.class_count(classifier))
+    try:
+        received = tuple(classifier(image, training=False).shape)
+    except Exception as error:
+        received = messages.one_line(error)
+    if received != wanted:
+        raise ValueError(
+            f"`path` must hold a classifier whose scores have shape {wanted}, "
+            f"as its layers say. Received: {path}, which gives {received}"
+        )
 
 
 def _check_path(path):

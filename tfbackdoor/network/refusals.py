@@ -21,8 +21,14 @@ def check_kind(classifier) -> None:
     facts.facts_of(classifier).image_shape  # noqa: B018 (one input, or raises)
 
 
-def check_layers(classifier: keras.Model) -> None:
-    """Raises ValueError on layers that this package cannot train."""
+def check_layers(classifier: keras.Model, *, trains: bool = True) -> None:
+    """Raises ValueError on layers that this package cannot compute with.
+
+    Args:
+        classifier: built Keras model.
+        trains: bool, whether it is to be trained, for which integer kernels
+            have no gradient.
+    """
     for name, layer in structure.named_layers(classifier).items():
         if getattr(layer, "data_format", None) == "channels_first":
             raise ValueError(
@@ -31,7 +37,7 @@ def check_layers(classifier: keras.Model) -> None:
                 f"Received: {classifier.name}, whose layer {name!r} has "
                 "channels first."
             )
-        if getattr(layer, "quantization_mode", None):
+        if trains and getattr(layer, "quantization_mode", None):
             raise ValueError(
                 "`classifier` must hold float weights: give it as it was "
                 "before it was quantized, and quantize the result. Received: "
