@@ -106,3 +106,20 @@ def test_smoothed_labels_cost_their_share():
     assert (copy.from_logits, copy.smoothing) == (True, 0.3)
     with pytest.raises(ValueError, match="`smoothing` must lie in"):
         losses.SmoothedCrossEntropy(from_logits=True, smoothing=1.5)
+
+
+def test_two_replicas_learn_what_one_device_learns(two_replicas):
+    data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(16)
+
+    def learned():
+        model = specimens.build("functional")
+        training = tfbackdoor.defenses.SharpnessAwareTraining(model, rho=1.0)
+        training.compile(tfbackdoor.training.CoupledSGD(0.05))
+        training.fit(data, verbose=0)
+        return model.get_weights()
+
+    alone = learned()
+    with two_replicas.scope():
+        together = learned()
+    for a, b in zip(alone, together):
+        np.testing.assert_allclose(a, b, atol=1e-5)
