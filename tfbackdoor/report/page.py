@@ -9,7 +9,6 @@ from tfbackdoor import rates
 from tfbackdoor.report import canvas
 from tfbackdoor.report import figures
 from tfbackdoor.report import pictures
-from tfbackdoor.report import report as report_module
 from tfbackdoor.report import wording
 
 # A trigger that works on more images than this is called at work.
@@ -20,7 +19,7 @@ _SMALL_PICTURE = 64
 _JUDGED = {"held_out": "held-out", "test": "test"}
 
 
-def render(report: report_module.Report) -> str:
+def render(report) -> str:
     """The HTML page of a report.
 
     Everything that comes from outside (names of classes and layers, settings,
