@@ -99,6 +99,27 @@ def test_the_classifier_given_is_not_changed():
     assert report.scores["before"].attack_success is None
 
 
+def test_a_recovery_that_costs_too_much_at_its_last_try_says_so(monkeypatch):
+    rates_tried = []
+
+    def ruin(pruned_classifier, *_, optimizer, **__):
+        rates_tried.append(float(optimizer.learning_rate))
+        ruined = tfbackdoor.copy_classifier(pruned_classifier)
+        ruined.set_weights([0.0 * w for w in ruined.get_weights()])
+        return ruined
+
+    monkeypatch.setattr(self_distillation, "self_distill", ruin)
+    fast = {**_FAST, "scan_steps": 2, "iterations": 2, "recovery_rate": 1e-3}
+    _, report = tfbackdoor.purify(
+        planted.classifier(), planted.images(60), always=True, **fast
+    )
+    np.testing.assert_allclose(rates_tried, [1e-3, 1e-4, 1e-5])
+    assert any(
+        sentence.startswith("Recovery costs") and "1e-05" in sentence
+        for sentence in report.warnings
+    )
+
+
 def test_a_target_without_clean_images_is_kept():
     clean = planted.images(120).filter(lambda _, y: y != planted.TARGET)
     clean = clean.apply(tf.data.experimental.assert_cardinality(100))

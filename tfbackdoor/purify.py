@@ -222,6 +222,7 @@ def purify(
             optimise,
             judge,
             run,
+            before=pruned.curve[0].scores,
             pruned=pruned.neurons,
             triggers=found.triggers.of(found.suspects),
             steps=recovery_steps,

@@ -118,3 +118,25 @@ def test_an_inversion_of_another_model_is_refused():
             teacher,
             inversion=tfbackdoor.TriggerInversion(teacher, [1]),
         )
+
+
+def test_scores_of_protected_classes_are_kept_on_a_logarithmic_scale():
+    student, teacher = specimens.build("functional"), specimens.build_teacher()
+    images, labels = specimens.batch()
+
+    def loss(**settings):
+        distillation = tfbackdoor.defenses.Distillation(
+            student, teacher, batch_statistics=False, **settings
+        )
+        distillation.compile(tfbackdoor.training.CoupledSGD(0.01))
+        return float(distillation.training_loss(images, labels, None)[0])
+
+    def logs(model):
+        scores = model.predict(images, verbose=0).astype("float64")
+        scores -= scores.max(axis=1, keepdims=True)
+        return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+    wanted, given = (logs(model)[:, [1, 3]] for model in (teacher, student))
+    expected = np.mean((wanted - given) ** 2) / wanted.std() ** 2
+    assert loss(protected=[1, 3]) - loss() == pytest.approx(expected, rel=1e-4)
+    assert expected > 0.01

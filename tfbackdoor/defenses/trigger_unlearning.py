@@ -46,6 +46,7 @@ def recover(
     judge: tf.data.Dataset,
     run: run_settings.RunSettings,
     *,
+    before: rates.Scores,
     pruned: dict[str, np.ndarray],
     triggers: inverted_triggers.InvertedTriggers,
     steps: int,
@@ -65,6 +66,7 @@ def recover(
         optimise: unbatched clean images.
         judge: unbatched clean images that `optimise` does not hold.
         run: how images are drawn, and how it computes.
+        before: the scores of `original` on `judge`.
         pruned: the pruned neurons, as `prune_neurons` gives them.
         triggers: of the suspected classes, may be none.
         steps: int > 0, batches.
@@ -79,7 +81,6 @@ def recover(
     images = batch_size.batch_size_for(
         original, most=_BATCH_SIZE, training=True
     )
-    before = evaluation.evaluate(original, judge)
     for factor in _GENTLER:
         rate = factor * learning_rate
         recovered = self_distillation.self_distill(
