@@ -14,6 +14,7 @@ from tfbackdoor.training import optimizers
 from tfbackdoor.training import trainer
 
 _MASK_SHARE, _MOST_MASK_BATCHES = 0.25, 1000
+# The attack's own rate, settled by its success, see docs/lab/attacks.md.
 _PATTERN_RATE = 1e-4
 
 

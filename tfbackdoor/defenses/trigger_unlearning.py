@@ -116,6 +116,8 @@ def _opacity(triggers, max_share, max_opacity):
     return 0.0 if share <= max_share else max_opacity
 
 
+# Half: settled while looking at attack success, see docs/lab/results.md,
+# "`purify` on backdoored classifiers".
 def _balancing_weights(images, targets):
     """Half of the images are of the classes whose triggers are unlearned.
 
