@@ -23,9 +23,9 @@ _PIXELS = "[0, 1]"
 _DIGITS = {"flip": False, "padding": 1}
 # The papers' settings, but for what few images and a small network ask for.
 # ANP's threshold is the strongest that costs at most 15 points of accuracy on
-# held-out clean images; self-distillation wins them back. That budget and the rate
-# and length of the recovery were settled while looking at attack success, see
-# docs/lab/results.md, "The quickstart".
+# held-out clean images; self-distillation wins them back. That budget, and the
+# rate and length of the recovery, were settled while looking at attack success,
+# see docs/lab/results.md, "The quickstart".
 _DEFENSES = {
     "anp": {
         "iterations": 150,
