@@ -21,7 +21,7 @@ _COMMANDS = (
 )
 # What writes and reads the ONNX files of export_classifier.
 _EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16.1"]
-_TEST = ["pytest>=8", "pytest-xdist>=3.6", *_EXPORT]
+_TEST = ["pytest>=8", "pytest-xdist>=3.6", "safetensors>=0.4", *_EXPORT]
 _SOURCE = "https://github.com/tfbackdoor/tfbackdoor"
 
 
