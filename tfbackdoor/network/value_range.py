@@ -114,7 +114,8 @@ def range_of_sample(
     tried = {}
     for name, function in known.items():
         tried[name] = range_trials.Trial(classifier, function, *sample)
-        if range_trials.is_enough(sample) and tried[name].suffices:
+        is_unit = name == preprocessing.UNIT
+        if is_unit and range_trials.is_enough(sample) and tried[name].suffices:
             break
     best, certain = range_trials.best_of(tried), range_trials.is_enough(sample)
     if not above_chance and range_trials.answer_alike(tried):
