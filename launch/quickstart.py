@@ -113,11 +113,8 @@ def _train_backdoored(attacker, precision):
     training = tfbackdoor.training.ClassifierTraining(
         classifier, precision=precision
     )
-    batches = tfbackdoor.augment(
-        tfbackdoor.training_batches(poisoned, _BATCH_SIZE, seed=FLAGS.seed),
-        **_DIGITS,
-        seed=FLAGS.seed,
-    )
+    settings = tfbackdoor.training.RunSettings(**_DIGITS, seed=FLAGS.seed)
+    batches = settings.batches(poisoned, _BATCH_SIZE)
     epochs = 1 if FLAGS.smoke else 12
     training.compile(
         tfbackdoor.training.CoupledSGD(
