@@ -13,35 +13,18 @@ _PATCH_SIDE = (1 / 16, 3 / 16)
 _BLUR = 5
 
 
-def perturb(batches: tf.data.Dataset, *, seed: int = 0) -> tf.data.Dataset:
-    """Perturbs two thirds of the images, which keep their true labels.
+def perturb_images(images: tf.Tensor, seed) -> tf.Tensor:
+    """Perturbs two thirds of the images at random.
 
-    A classifier that is fine-tuned on them learns to answer by what is in an
-    image in spite of a reflection of another image (25 % of all images,
-    blurred or doubled), a sinusoid (10 %), a blend of noise (15 %) or a patch
-    of noise or of one colour (15 %). Drawn anew for each batch and epoch; the
-    same seed draws the same.
+    A classifier that is trained on them with their true labels learns to
+    answer by what is in an image in spite of a reflection of another image of
+    the batch (25 % of all images, blurred or doubled), a sinusoid (10 %), a
+    blend of noise (15 %) or a patch of noise or of one colour (15 %).
 
     Args:
-        batches: batched data set of `(images, labels, ...)`, images
-            `(batch, height, width, channels)` in [0, 1].
-        seed: int.
+        images: `(batch, height, width, channels)` in [0, 1].
+        seed: two integers; the same draw the same.
     """
-
-    def perturb_batch(seeds, batch):
-        images, *rest = batch
-        return perturb_images(images, seeds), *rest
-
-    seeds = tf.data.Dataset.random(
-        seed=seed, rerandomize_each_iteration=True
-    ).batch(2)
-    return tf.data.Dataset.zip(seeds, batches).map(
-        perturb_batch, num_parallel_calls=tf.data.AUTOTUNE
-    )
-
-
-def perturb_images(images, seed):
-    """Images `(batch, height, width, channels)`, perturbed by a seed pair."""
     choice, *seeds = tf.unstack(tf.random.split(seed, 1 + len(_MAKERS)))
     drawn = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], choice)
     perturbed, start = images, 0.0

@@ -9,6 +9,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import structure
 from tfbackdoor.training import classifier_training
+from tfbackdoor.training import step_seed
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
@@ -182,7 +183,7 @@ class Distillation(classifier_training.ClassifierTraining):
             return images
         shares = tf.random.stateless_uniform(
             [tf.shape(images)[0], 1, 1, 1],
-            self._drawn_seed(0),
+            step_seed.step_seed(self.optimizer, self.seed, 0),
             maxval=self.mixup / 2.0,
         )
         return images * (1.0 - shares) + shares * tf.reverse(images, [0])
@@ -193,24 +194,9 @@ class Distillation(classifier_training.ClassifierTraining):
             return images
         half = tf.shape(images)[0] // 2
         stamped = self.inversion.stamp_one_each(
-            images[:half], self._drawn_seed(1)
+            images[:half], step_seed.step_seed(self.optimizer, self.seed, 1)
         )
         return tf.concat([stamped, images[half:]], axis=0)
-
-    def _drawn_seed(self, purpose):
-        """A seed of its own for each step, replica and purpose.
-
-        It follows from the step alone, so that an interrupted fit goes on
-        with the same draws.
-        """
-        replica = tf.distribute.get_replica_context()
-        seed = tf.stack([self.seed, purpose])
-        for number in (
-            self.optimizer.iterations,
-            replica.replica_id_in_sync_group,
-        ):
-            seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
-        return seed
 
 
 def _inversion_to_config(inversion):

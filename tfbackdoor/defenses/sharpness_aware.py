@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-from tfbackdoor.data import perturbation
 from tfbackdoor.defenses import result
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
@@ -47,21 +46,32 @@ class SharpnessAwareTraining(classifier_training.ClassifierTraining):
         self.rho = rho
 
     def train_step(self, data):
-        batch = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, sample_weights = keras.utils.unpack_x_y_sample_weight(
+            data
+        )
+        batch = (*self.prepare(images, labels), sample_weights)
         variables = self.trainable_variables
         weights = [tf.convert_to_tensor(v.value) for v in variables]
         loss, gradients, outputs, updates = self._differentiate(batch, weights)
-        moved = self._ascend(weights, gradients)
-        _, gradients, _, _ = self._differentiate(batch, moved)
+        if self.rho:
+            moved = self._ascend(weights, gradients)
+            _, gradients, _, _ = self._differentiate(batch, moved)
         self.optimizer.apply_gradients(zip(gradients, variables))
         compute_view.assign(updates)
         classifier_training.log_losses(self, loss=loss)
-        images, labels, sample_weights = batch
         return self.compute_metrics(images, labels, outputs, sample_weights)
+
+    def prepare(self, images, labels):
+        """What the classifier sees of a batch, and what it shall answer."""
+        return images, labels
+
+    def loss_of(self, images, wanted, outputs, sample_weights):
+        """The loss of `outputs` where `wanted` is what `prepare` gave."""
+        return self.compute_loss(images, wanted, outputs, sample_weights)
 
     def _differentiate(self, batch, weights):
         """Loss, gradients, outputs and state updates of a pass at `weights`."""
-        images, labels, sample_weights = batch
+        images, wanted, sample_weights = batch
         values = {
             id(variable): weight
             for variable, weight in zip(self.trainable_variables, weights)
@@ -69,7 +79,7 @@ class SharpnessAwareTraining(classifier_training.ClassifierTraining):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             outputs, updates = self.view(images, training=True, values=values)
-            loss = self.compute_loss(images, labels, outputs, sample_weights)
+            loss = self.loss_of(images, wanted, outputs, sample_weights)
         return loss, tape.gradient(loss, weights), outputs, updates
 
     def _ascend(self, weights, gradients):
@@ -96,7 +106,6 @@ def by_ft_sam(
     run,
     *,
     rho: float = 2.0,
-    perturbed: bool = False,
     epochs: int = 100,
     batch_size: int = 256,
     learning_rate: float = 0.01,
@@ -113,9 +122,6 @@ def by_ft_sam(
         clean: see `defend`.
         run: the other arguments of `defend`.
         rho: float >= 0 (2 on CIFAR-10, 8 on GTSRB and Tiny ImageNet).
-        perturbed: bool, whether two thirds of the images carry random
-            perturbations of the kinds that triggers are made of, see
-            `perturb`; not in the paper.
         epochs: int > 0 (100 on CIFAR-10).
         batch_size: int > 0 (256).
         learning_rate: float > 0 at the start (0.01).
@@ -123,8 +129,6 @@ def by_ft_sam(
         label_smoothing: float in [0, 1] (0.1).
     """
     batches = run.batches(clean, batch_size)
-    if perturbed:
-        batches = perturbation.perturb(batches, seed=run.seed)
     tuned = copying.copy_classifier(classifier)
     training = SharpnessAwareTraining(
         tuned,

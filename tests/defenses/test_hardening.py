@@ -1,0 +1,217 @@
+import keras
+import numpy as np
+import planted
+import pytest
+import specimens
+import tensorflow as tf
+
+import tfbackdoor
+from tfbackdoor import rates
+from tfbackdoor.data import perturbation
+from tfbackdoor.defenses import harden
+from tfbackdoor.defenses import hardening
+from tfbackdoor.training import run_settings
+
+
+def _linear(seed, activation=None):
+    """Class scores that are a linear function of 12 pixels."""
+    model = keras.Sequential(
+        [
+            keras.Input((2, 2, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, activation=activation),
+        ]
+    )
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def _softmax(scores):
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def _scores(weights, x):
+    kernel, bias = weights
+    return x @ kernel + bias
+
+
+def _halved(images, seed):
+    return images / 2.0
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_step_asks_for_the_teachers_answer_to_the_untouched_image(
+    monkeypatch, activation
+):
+    rho, rate, label_share, smoothing = 0.5, 0.1, 0.3, 0.2
+    monkeypatch.setattr(perturbation, "perturb_images", _halved)
+    student, teacher = _linear(1), _linear(2, activation)
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 2, 2, 3)).astype("float32")
+    labels = rng.integers(0, 4, 8)
+    weights = [w.astype("float64") for w in student.get_weights()]
+    x = images.reshape(8, -1).astype("float64")
+    # What is wanted of the untouched images.
+    wanted = (1 - label_share) * _softmax(_scores(teacher.get_weights(), x))
+    wanted += label_share * (
+        (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    )
+
+    def gradients(at):
+        error = (_softmax(_scores(at, x / 2)) - wanted) / 8
+        return [(x / 2).T @ error, error.sum(0)]
+
+    g = gradients(weights)
+    norm = np.sqrt(
+        sum(((np.abs(w) * d) ** 2).sum() for w, d in zip(weights, g))
+    )
+    moved = [w + rho * w**2 * d / norm for w, d in zip(weights, g)]
+    expected = [w - rate * d for w, d in zip(weights, gradients(moved))]
+    training = hardening.Hardening(
+        student,
+        teacher,
+        rho=rho,
+        label_share=label_share,
+        smoothing=smoothing,
+    )
+    training.compile(tfbackdoor.training.CoupledSGD(rate, momentum=0.0))
+    training.fit(images, labels, batch_size=8, verbose=0)
+    for given, want in zip(student.get_weights(), expected):
+        np.testing.assert_allclose(given, want, atol=1e-5)
+
+
+def test_what_it_learned_without_a_difference_is_nothing(monkeypatch):
+    monkeypatch.setattr(perturbation, "perturb_images", lambda x, seed: x)
+    student = _linear(1)
+    before = student.get_weights()
+    training = hardening.Hardening(
+        student, _linear(1), rho=0.0, label_share=0.0
+    )
+    training.compile(tfbackdoor.training.CoupledSGD(0.1))
+    images = np.random.default_rng(0).random((8, 2, 2, 3)).astype("float32")
+    training.fit(images, np.zeros(8), batch_size=8, verbose=0)
+    for old, new in zip(before, student.get_weights()):
+        np.testing.assert_allclose(old, new, atol=1e-6)
+
+
+def test_two_replicas_learn_what_one_device_learns(two_replicas, monkeypatch):
+    monkeypatch.setattr(perturbation, "perturb_images", _halved)
+    data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(16)
+    teacher = specimens.build("functional")
+
+    def learned():
+        model = specimens.build("functional")
+        model.set_weights([0.9 * w for w in model.get_weights()])
+        training = hardening.Hardening(model, teacher, rho=1.0)
+        training.compile(tfbackdoor.training.CoupledSGD(0.05))
+        training.fit(data, verbose=0)
+        return model.get_weights()
+
+    alone = learned()
+    with two_replicas.scope():
+        together = learned()
+    for a, b in zip(alone, together):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_config_round_trip():
+    training = hardening.Hardening(
+        _linear(1), _linear(2), rho=8.0, label_share=0.4, smoothing=0.3, seed=7
+    )
+    copy = type(training).from_config(training.get_config())
+    settings = (copy.rho, copy.label_share, copy.smoothing, copy.seed)
+    assert settings == (8.0, 0.4, 0.3, 7)
+
+
+@pytest.mark.parametrize("name", ["label_share", "smoothing"])
+def test_shares_outside_their_range_are_refused(name):
+    with pytest.raises(ValueError, match=f"`{name}` must lie in"):
+        hardening.Hardening(_linear(1), _linear(2), **{name: 1.5})
+
+
+@pytest.mark.parametrize(
+    "lost, budget, share",
+    [
+        ({1.0: 1, 0.9: 0, 0.5: 0}, 0.02, 1.0),
+        ({1.0: 3, 0.9: 2, 0.5: 1}, 0.02, 0.9),
+        ({1.0: 9, 0.9: 8, 0.5: 7}, 0.02, 0.5),
+        # Not the smallest, where a larger one costs less.
+        ({1.0: 9, 0.9: 3, 0.5: 7}, 0.02, 0.9),
+        ({1.0: 1, 0.9: 3, 0.5: 0}, 0.02, 1.0),
+        ({1.0: 1, 0.9: 0, 0.5: -1}, 0.0, 0.9),
+    ],
+)
+def test_the_strongest_share_within_the_budget_is_taken(lost, budget, share):
+    losses = {
+        s: rates.AccuracyLoss(max(n, 0), max(-n, 0), 100)
+        for s, n in lost.items()
+    }
+    assert harden.strongest_share(losses, budget) == share
+
+
+def test_weights_between_two_classifiers():
+    first, second = _linear(1), _linear(2)
+    between = harden.between(first, second, 0.25)
+    for a, b, given in zip(
+        first.get_weights(), second.get_weights(), between.get_weights()
+    ):
+        np.testing.assert_allclose(given, 0.75 * a + 0.25 * b, atol=1e-6)
+    with pytest.raises(ValueError, match="`share` must lie in"):
+        harden.between(first, second, 1.1)
+
+
+def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
+    rates_tried = []
+
+    def ruin_at_high_rates(classifier, clean, run, *, learning_rate, **_):
+        rates_tried.append(learning_rate)
+        tuned = tfbackdoor.copy_classifier(classifier)
+        if learning_rate > 1e-3:
+            tuned.set_weights([-w for w in tuned.get_weights()])
+        return tuned
+
+    monkeypatch.setattr(harden, "harden", ruin_at_high_rates)
+    hardened = harden.harden_within(
+        planted.classifier(),
+        planted.images(60),
+        run_settings.RunSettings(verbose=0),
+        learning_rate=0.05,
+    )
+    np.testing.assert_allclose(rates_tried, 2 * [0.05] + 2 * [0.005] + 3 * [5e-4])
+    assert hardened.learning_rate == pytest.approx(5e-4)
+    assert hardened.share == 1.0 and not hardened.exceeds_budget
+
+
+def test_a_backdoor_is_gone_and_accuracy_is_not():
+    classifier, test = planted.classifier(), planted.images(240, seed=2)
+    hardened = harden.harden_within(
+        classifier,
+        planted.images(120),
+        run_settings.RunSettings(padding=0, flip=False, verbose=0),
+        steps=200,
+    )
+    before = tfbackdoor.evaluate(classifier, test, planted.attack())
+    after = tfbackdoor.evaluate(hardened.classifier, test, planted.attack())
+    assert before.attack_success.value == 1.0
+    assert after.attack_success.value <= 0.5
+    assert rates.accuracy_loss(before, after).value <= 0.05
+
+
+def test_images_are_perturbed_anew_at_every_step():
+    seen = []
+
+    class Watched(hardening.Hardening):
+        def prepare(self, images, labels):
+            images, wanted = super().prepare(images, labels)
+            tf.py_function(lambda x: seen.append(x.numpy()), [images], [])
+            return images, wanted
+
+    training = Watched(_linear(1), _linear(2), rho=0.0)
+    training.compile(tfbackdoor.training.CoupledSGD(0.0))
+    images = np.full((16, 2, 2, 3), 0.5, "float32")
+    data = tf.data.Dataset.from_tensors((images, np.zeros(16))).repeat(3)
+    training.fit(data, verbose=0)
+    assert len(seen) == 3
+    assert np.any(seen[0] != seen[1]) and np.any(seen[1] != seen[2])

@@ -1,0 +1,249 @@
+"""Hardening as strong as a budget of clean accuracy allows."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfbackdoor import evaluation
+from tfbackdoor import rates
+from tfbackdoor.defenses import hardening
+from tfbackdoor.defenses import result
+from tfbackdoor.network import batch_size as batch_size_module
+from tfbackdoor.network import copying
+from tfbackdoor.training import classifier_training
+from tfbackdoor.training import optimizers
+
+# How much of the way from the classifier before to the hardened one is gone.
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+_GENTLER = (1.0, 0.1, 0.01)
+_WEIGHT_DECAY = 5e-4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hardened:
+    """A hardened classifier, and how strongly it was hardened.
+
+    Args:
+        classifier: the hardened copy.
+        share: float in (0, 1], how much of the way from the weights before to
+            those of `Hardening` was gone.
+        learning_rate: float > 0, the one that was taken.
+        loss: what this strength cost in the cross-validation.
+        max_accuracy_drop: float, what it might have cost.
+    """
+
+    classifier: keras.Model
+    share: float
+    learning_rate: float
+    loss: rates.AccuracyLoss
+    max_accuracy_drop: float
+
+    @property
+    def exceeds_budget(self) -> bool:
+        """Whether even the gentlest hardening costs too much."""
+        return self.loss.value > self.max_accuracy_drop
+
+
+def by_hardening(
+    classifier,
+    clean,
+    run,
+    *,
+    max_accuracy_drop: float = 0.02,
+    folds: int = 2,
+    steps: int = 200,
+    batch_size: int = 256,
+    learning_rate: float = 0.05,
+    rho: float = 2.0,
+    label_share: float = 0.2,
+) -> result.DefenseResult:
+    """`Hardening` within a budget of clean accuracy; see `harden_within`.
+
+    Args:
+        classifier: see `defend`.
+        clean: see `defend`.
+        run: the other arguments of `defend`.
+        max_accuracy_drop: float in [0, 1], clean accuracy that it may cost.
+        folds: int >= 2, parts of the clean images of the cross-validation.
+        steps: int > 0, batches.
+        batch_size: int > 0, or less where images or network are large.
+        learning_rate: float > 0 at the start.
+        rho: float >= 0, see `SharpnessAwareTraining`.
+        label_share: float in [0, 1], see `Hardening`.
+    """
+    hardened = harden_within(
+        classifier,
+        clean,
+        run,
+        max_accuracy_drop=max_accuracy_drop,
+        folds=folds,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        rho=rho,
+        label_share=label_share,
+    )
+    return result.DefenseResult(
+        {"hardened": hardened.classifier},
+        {
+            "share": hardened.share,
+            "learning_rate": hardened.learning_rate,
+            "held_out_loss": hardened.loss.value,
+        },
+    )
+
+
+def harden_within(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    run,
+    *,
+    max_accuracy_drop: float = 0.02,
+    folds: int = 2,
+    steps: int = 200,
+    learning_rate: float = 0.05,
+    **settings,
+) -> Hardened:
+    """A copy of a classifier, hardened as strongly as a budget allows.
+
+    The strength is how much of the way from the weights before to the
+    hardened ones is gone. It is chosen by cross-validation: each part of the
+    clean images judges what was hardened on the others, in proportionally
+    fewer steps. The strongest is taken that costs no more than the budget;
+    where even the weakest does, the learning rate is a tenth, then a
+    hundredth.
+
+    Args:
+        classifier: built Keras classifier; it is not changed.
+        clean: unbatched clean `(image, label)`.
+        run: how images are drawn, and how it computes.
+        max_accuracy_drop, folds, steps, learning_rate: see `by_hardening`.
+        **settings: of `harden`.
+    """
+    parts = run.folds(clean, folds)
+    before = rates.pool([evaluation.evaluate(classifier, x) for _, x in parts])
+    fewer_steps = max(1, round(steps * (folds - 1) / folds))
+    for factor in _GENTLER:
+        rate = factor * learning_rate
+        tuned = [
+            harden(
+                classifier,
+                optimise,
+                run,
+                steps=fewer_steps,
+                learning_rate=rate,
+                **settings,
+            )
+            for optimise, _ in parts
+        ]
+        losses = {
+            share: rates.accuracy_loss(
+                before,
+                rates.pool(
+                    [
+                        evaluation.evaluate(
+                            between(classifier, x, share), judge
+                        )
+                        for x, (_, judge) in zip(tuned, parts)
+                    ]
+                ),
+            )
+            for share in _SHARES
+        }
+        share = strongest_share(losses, max_accuracy_drop)
+        if losses[share].value <= max_accuracy_drop:
+            break
+    hardened = harden(
+        classifier, clean, run, steps=steps, learning_rate=rate, **settings
+    )
+    return Hardened(
+        between(classifier, hardened, share),
+        share,
+        rate,
+        losses[share],
+        max_accuracy_drop,
+    )
+
+
+def harden(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    run,
+    *,
+    steps: int = 200,
+    batch_size: int = 256,
+    learning_rate: float = 0.05,
+    rho: float = 2.0,
+    label_share: float = 0.2,
+) -> keras.Model:
+    """A copy of a classifier, hardened by `Hardening`.
+
+    Args: see `harden_within` and `by_hardening`.
+
+    Raises:
+        TrainingDivergedError: where the loss does not stay finite.
+    """
+    hardened = copying.copy_classifier(classifier)
+    batch_size = batch_size_module.batch_size_for(
+        classifier, most=batch_size, training=True
+    )
+    training = hardening.Hardening(
+        hardened,
+        classifier,
+        rho=rho,
+        label_share=label_share,
+        seed=run.seed,
+        precision=run.precision,
+        synchronised=run.synchronised,
+        train_frozen=run.train_frozen,
+    )
+    training.compile(
+        optimizers.CoupledSGD(
+            keras.optimizers.schedules.CosineDecay(learning_rate, steps),
+            l2=_WEIGHT_DECAY,
+        )
+    )
+    batches = run.batches(clean, batch_size)
+    training.fit(
+        batches.repeat().take(steps),
+        callbacks=[classifier_training.StopOnNaN()],
+        verbose=run.verbose,
+    )
+    return hardened
+
+
+def strongest_share(
+    losses: dict[float, rates.AccuracyLoss], budget: float
+) -> float:
+    """The largest share that loses at most `budget`, else the cheapest."""
+    affordable = [s for s, loss in losses.items() if loss.value <= budget]
+    if affordable:
+        return max(affordable)
+    return min(losses, key=lambda s: losses[s].value)
+
+
+def between(
+    first: keras.Model, second: keras.Model, share: float
+) -> keras.Model:
+    """A copy whose weights lie between those of two alike classifiers.
+
+    Args:
+        first: classifier, at `share` 0; it is not changed.
+        second: classifier, at `share` 1; it is not changed.
+        share: float in [0, 1].
+    """
+    if not 0.0 <= share <= 1.0 or math.isnan(share):
+        raise ValueError(
+            f"`share` must lie in [0, 1]. Received: share={share}"
+        )
+    copy = copying.copy_classifier(second)
+    for variable, start, end in zip(
+        copy.weights, first.weights, second.weights, strict=True
+    ):
+        start, end = start.numpy(), end.numpy()
+        if np.issubdtype(end.dtype, np.floating):
+            variable.assign(start + np.asarray(share, end.dtype) * (end - start))
+    return copy
