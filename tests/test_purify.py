@@ -15,6 +15,7 @@ from tfbackdoor.defenses import self_distillation
 _FAST = {
     "scan_steps": 150,
     "iterations": 20,
+    "hardening_steps": 20,
     "recovery_steps": 150,
     "recovery_rate": 3e-3,
     "padding": 0,
@@ -74,7 +75,7 @@ def test_report_shows_what_was_found_in_images_of_several_classes(purified):
 def test_report_says_what_took_how_long(purified):
     _, report = purified
     names = [name for name, _ in report.steps]
-    assert names[1] == "Scanning for a backdoor" and len(names) == 6
+    assert names[1] == "Scanning for a backdoor" and len(names) == 5
     seconds = [seconds for _, seconds in report.steps]
     assert min(seconds) >= 0.0
     assert sum(seconds) == pytest.approx(report.seconds, abs=1.0)
@@ -111,11 +112,11 @@ def test_a_recovery_that_costs_too_much_at_its_last_try_says_so(monkeypatch):
     monkeypatch.setattr(self_distillation, "self_distill", ruin)
     fast = {**_FAST, "scan_steps": 2, "iterations": 2, "recovery_rate": 1e-3}
     _, report = tfbackdoor.purify(
-        planted.classifier(), planted.images(60), always=True, **fast
+        planted.classifier(), planted.images(60), **fast
     )
     np.testing.assert_allclose(rates_tried, [1e-3, 1e-4, 1e-5])
     assert any(
-        sentence.startswith("Recovery costs") and "1e-05" in sentence
+        sentence.startswith("Unlearning costs") and "1e-05" in sentence
         for sentence in report.warnings
     )
 
@@ -134,16 +135,31 @@ def test_a_target_without_clean_images_is_kept():
     assert recall >= 0.9
 
 
-def test_a_clean_verdict_leaves_the_classifier_alone(monkeypatch):
+def test_only_what_is_found_is_purified_where_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
+    classifier = planted.classifier()
+    purified, report = tfbackdoor.purify(
+        classifier, planted.images(60), only_if_found=True, **_FAST
+    )
+    for old, new in zip(classifier.get_weights(), purified.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    assert report.hardening is None and not report.curve
+    assert "left as it is" in report.verdict
+
+
+def test_a_classifier_in_which_nothing_is_found_is_hardened(monkeypatch):
     monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
     classifier = planted.classifier()
     purified, report = tfbackdoor.purify(
         classifier, planted.images(60), **_FAST
     )
-    for old, new in zip(classifier.get_weights(), purified.get_weights()):
-        np.testing.assert_array_equal(old, new)
-    assert report.chosen is None and not report.curve
-    assert "left as it is" in report.verdict
+    assert any(
+        np.any(old != new)
+        for old, new in zip(classifier.get_weights(), purified.get_weights())
+    )
+    assert report.hardening.startswith("Hardened at strength")
+    assert report.unlearned == []
+    assert "The classifier was hardened, at a cost of" in report.verdict
 
 
 def test_a_choice_by_attack_success_is_an_oracle():
@@ -206,6 +222,7 @@ def test_images_that_look_triggered_are_noticed():
     _, report = tfbackdoor.purify(
         planted.classifier(),
         half,
+        prune=True,
         **(_FAST | {"mask_rate": 1e-6, "recovery_steps": 1}),
     )
     assert any("carry the trigger" in text for text in report.warnings)

@@ -13,6 +13,7 @@ from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
@@ -26,11 +27,6 @@ from tfbackdoor.training import run_settings
 
 _LEAST_CLEAN = 20
 _SAMPLES = 8
-_DROP_OF_VERDICT = {
-    "backdoored": 0.01,
-    "suspicious": 0.15,
-    "nothing found": 0.01,
-}
 _ANP_BATCH = 128
 _NOT_SETTINGS = (
     "classifier",
@@ -40,12 +36,12 @@ _NOT_SETTINGS = (
     "oracle",
     "preprocess",
 )
-_NOTHING_CHANGED = "The scan found nothing; nothing was changed."
+_NO_PRUNING = "Pruning was not asked for."
 
 
-# Settled while looking at the attack success of two classifiers of others, see
-# docs/lab/results.md, "`purify` on backdoored classifiers": the defaults of
-# recovery_steps, recovery_rate, max_share and max_accuracy_drop.
+# Settled while looking at attack success, see docs/lab/results.md: the defaults
+# of unlearning ("`purify` on backdoored classifiers") and of hardening
+# ("Hardening").
 def purify(
     classifier: keras.Model,
     clean: tf.data.Dataset,
@@ -57,14 +53,18 @@ def purify(
     preprocess=None,
     output: str | None = None,
     held_out: float = 0.2,
-    max_accuracy_drop: float | None = None,
-    always: bool = False,
+    max_accuracy_drop: float = 0.02,
+    only_if_found: bool = False,
     scan_steps: int = 200,
+    prune: bool = False,
     epsilon: float | None = None,
     alpha: float = 0.2,
     iterations: int = 300,
     mask_rate: float = 0.2,
     threshold: float | None = None,
+    hardening_steps: int = 200,
+    hardening_rate: float = 0.05,
+    folds: int = 2,
     recovery_steps: int = 500,
     recovery_rate: float = 3e-4,
     max_share: float = 0.03,
@@ -76,13 +76,13 @@ def purify(
     precision: str | None = None,
     train_frozen: bool = True,
     verbose="auto",
+    always: bool | None = None,
 ) -> tuple[keras.Model, report_module.Report]:
     """Takes the backdoor out of a classifier, without knowing the trigger.
 
-    Scans for a target class (`scan`), learns neuron masks (ANP) with a
-    perturbation calibrated on the clean images, prunes as far as held-out
-    clean accuracy allows, and wins accuracy back by self-distillation that
-    unlearns the triggers of the suspected classes (`self_distill`).
+    Scans for a target class (`scan`), hardens the classifier against what
+    triggers are made of, whatever the scan says (`harden_within`), and unlearns
+    the triggers of the suspected classes (`self_distill`).
 
     Args:
         classifier: built Keras classifier, logits or probabilities out; it is
@@ -101,26 +101,33 @@ def purify(
         output: name of the output that gives the class scores, where the
             classifier has several.
         held_out: float in (0, 1), share of the clean images that judges.
-        max_accuracy_drop: float in [0, 1], what pruning may cost on the
-            held-out images, with 95 % confidence; default 0.15 where the
-            scan says suspicious, else 0.01.
-        always: bool, whether a classifier in which the scan finds nothing
-            is purified too.
+        max_accuracy_drop: float in [0, 1], clean accuracy that hardening may
+            cost in a cross-validation on the clean images, and pruning, with
+            95 % confidence, on the held-out ones.
+        only_if_found: bool, whether a classifier in which the scan finds
+            nothing is left as it is.
         scan_steps: int > 0, batches of the scan.
+        prune: bool, whether neurons are pruned by ANP first; also where
+            `threshold` or `oracle` is given. It finds nothing that the other
+            steps miss, see docs/RESULTS.md.
         epsilon: float, ANP's perturbation; default by `choose_epsilon`.
         alpha: float in [0, 1], weight of ANP's clean loss.
         iterations: int > 0, batches of ANP.
         mask_rate: float > 0, ANP's learning rate.
         threshold: float in [0, 1], pruning threshold in place of a choice.
-        recovery_steps: int >= 0, batches of recovery, 0 for none.
-        recovery_rate: float > 0, learning rate of recovery by Adam, which
+        hardening_steps: int >= 0, batches of hardening, 0 for none.
+        hardening_rate: float > 0, its learning rate by SGD, which falls to 0;
+            a tenth of it, then a hundredth, where that costs too much.
+        folds: int >= 2, parts of the clean images of its cross-validation.
+        recovery_steps: int >= 0, batches of unlearning, 0 for none.
+        recovery_rate: float > 0, learning rate of unlearning by Adam, which
             falls to 0; a tenth of it, then a hundredth, where that costs over
             10 points of held-out accuracy.
         max_share: float in (0, 1], pixels of the patches that are unlearned.
         max_opacity: float in [0, 1], of the blends over all pixels that are
             unlearned where no patch of that share turns images to a suspect,
             0 for none.
-        mixup: float in [0, 1], of the recovery.
+        mixup: float in [0, 1], of the images that unlearn.
         padding: int >= 0, pixels of the random crop of clean images; default
             an eighth of their height, or less if the classifier tolerates
             less.
@@ -128,9 +135,10 @@ def purify(
             classifier tolerates it: digits and traffic signs must not be.
         seed: int, of every random choice.
         precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
-        train_frozen: bool, whether recovery trains layers that are not
-            `trainable` as all others, see `ClassifierTraining`.
+        train_frozen: bool, whether layers are trained that are not
+            `trainable`, see `ClassifierTraining`.
         verbose: Keras' verbosity; 0 announces no steps either.
+        always: the former name of `not only_if_found`; do not use it.
 
     Returns:
         The purified classifier, plain Keras, which takes images as
@@ -181,11 +189,12 @@ def purify(
         precision=run.precision,
         verbose=verbose,
     )
-    wanted = always or oracle is not None or threshold is not None
-    if found.verdict == "nothing found" and not wanted:
-        masks, skipped, pruned, recovery = {}, {}, None, None
-        purified = copying.copy_classifier(original)
-    else:
+    if always is not None:
+        only_if_found = not always
+    changes = found.verdict != "nothing found" or not only_if_found
+    purified, pruned, hardened, recovery = original, None, None, None
+    masks, skipped = {}, {}
+    if changes and (prune or threshold is not None or oracle is not None):
         run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
         masks, skipped = anp.learn_masks(
             original,
@@ -203,8 +212,6 @@ def purify(
             learning_rate=mask_rate,
         )
         run.announce("Scoring thresholds on held-out images")
-        if max_accuracy_drop is None:
-            max_accuracy_drop = _DROP_OF_VERDICT[found.verdict]
         pruned = anp.prune(
             original,
             masks,
@@ -216,17 +223,31 @@ def purify(
             oracle=oracle,
         )
         _check_above_chance(pruned, threshold)
-        purified, recovery = pruned.classifier, None
-    if pruned is not None and recovery_steps:
-        run.announce("Recovering accuracy and unlearning triggers")
+        purified = pruned.classifier
+    neurons = pruned.neurons if pruned else {}
+    if changes and hardening_steps:
+        run.announce("Hardening against what triggers are made of")
+        hardened = harden.harden_within(
+            purified,
+            optimise,
+            run,
+            teacher=original,
+            pruned=neurons,
+            max_accuracy_drop=max_accuracy_drop,
+            folds=folds,
+            steps=hardening_steps,
+            learning_rate=hardening_rate,
+        )
+        purified = hardened.classifier
+    if changes and recovery_steps and (found.suspects or neurons):
+        run.announce("Unlearning the triggers that were found")
         recovery = trigger_unlearning.recover(
-            pruned.classifier,
+            purified,
             original,
             optimise,
             judge,
             run,
-            before=pruned.curve[0].scores,
-            pruned=pruned.neurons,
+            pruned=neurons,
             triggers=found.triggers.of(found.suspects),
             steps=recovery_steps,
             learning_rate=recovery_rate,
@@ -235,19 +256,29 @@ def purify(
             mixup=mixup,
         )
         purified = recovery.classifier
+    if purified is original:
+        purified = copying.copy_classifier(original)
 
     # The weakest point of a curve prunes nothing: no threshold was taken.
     took_threshold = pruned and (pruned.count or threshold is not None)
-    rows = {"before": original, "purified": purified}
-    if pruned is not None and pruned.count:
-        rows = {"before": original, "pruned": pruned.classifier, **rows}
+    stages = {
+        "pruned": pruned.classifier if neurons else None,
+        "hardened": hardened.classifier if hardened and recovery else None,
+    }
+    rows = {
+        "before": original,
+        **{name: stage for name, stage in stages.items() if stage is not None},
+        "purified": purified,
+    }
     run.announce("Scoring the classifier before and after")
     scores = _scores(rows, judge, poisoning)
     test_scores = {} if test is None else _scores(rows, test, poisoning)
     first_and_last = {"before": original, "purified": purified}
     samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
     report = report_module.Report(
-        verdict=_verdict(found, masks, pruned, recovery, test_scores or scores),
+        verdict=_verdict(
+            found, masks, pruned, hardened, recovery, test_scores or scores
+        ),
         warnings=outcome_warnings.outcome_warnings(
             original,
             purified,
@@ -255,6 +286,7 @@ def purify(
             masks,
             {"held-out": scores, "test": test_scores},
         )
+        + _of_hardening(hardened)
         + _of_recovery(recovery),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
@@ -263,10 +295,11 @@ def purify(
         test_scores=test_scores,
         curve=pruned.curve if pruned else [],
         chosen=pruned.chosen if pruned and took_threshold else None,
-        chosen_because=pruned.because if pruned else _NOTHING_CHANGED,
+        chosen_because=pruned.because if pruned else _NO_PRUNING,
         oracle=oracle is not None,
         neuron_masks=masks,
-        pruned=pruned.neurons if pruned else {},
+        pruned=neurons,
+        hardening=str(hardened) if hardened else None,
         unlearned=found.suspects if recovery else [],
         skipped=skipped,
         clean_images=np.bincount(
@@ -290,6 +323,8 @@ def purify(
             "padding": padding,
             "precision": run.precision,
             "epsilon": found.epsilon,
+            "hardening_rate": hardened.learning_rate if hardened else None,
+            "hardening_share": hardened.share if hardened else None,
             "recovery_rate": recovery.learning_rate if recovery else None,
             "value_range": admitted.values.name,
         },
@@ -329,21 +364,31 @@ def _scores(rows, images, poisoning):
     }
 
 
-def _verdict(found, masks, pruned, recovery, scores):
+def _verdict(found, masks, pruned, hardened, recovery, scores):
     said = f"The scan says: {found}."
-    if pruned is None:
-        return f"{said} The classifier was left as it is."
-    total = sum(map(len, masks.values()))
-    loss = rates.accuracy_loss(scores["before"], scores["purified"])
-    unlearned = ""
+    done = []
+    if pruned:
+        total = sum(map(len, masks.values()))
+        done.append(f"{pruned.count} of {total} neurons were pruned")
+    if hardened and hardened.share:
+        done.append("the classifier was hardened")
     if recovery and found.suspects:
         classes = ", ".join(map(str, found.suspects))
         plural = "es" if len(found.suspects) > 1 else ""
-        unlearned = f", and triggers of class{plural} {classes} unlearned"
+        done.append(f"triggers of class{plural} {classes} were unlearned")
+    if not done:
+        return f"{said} The classifier was left as it is."
+    loss = rates.accuracy_loss(scores["before"], scores["purified"])
+    did = ", and ".join(done)
     return (
-        f"{said} {pruned.count} of {total} neurons were pruned{unlearned}, at "
-        f"a cost of {loss} of clean accuracy."
+        f"{said} {did[0].upper()}{did[1:]}, at a cost of {loss} of clean "
+        "accuracy."
     )
+
+
+def _of_hardening(hardened):
+    """A warning where no hardening was affordable."""
+    return [] if hardened is None or hardened.share else [str(hardened)]
 
 
 def _of_recovery(recovery):
@@ -351,7 +396,7 @@ def _of_recovery(recovery):
     if recovery is None or not recovery.broke_down:
         return []
     return [
-        f"Recovery costs {recovery.loss} of held-out accuracy even at a "
+        f"Unlearning costs {recovery.loss} of held-out accuracy even at a "
         f"learning rate of {recovery.learning_rate:g}: check the purified "
         "classifier before you use it."
     ]

@@ -266,7 +266,16 @@ def test_an_oracle_is_named_wherever_its_choice_is():
             "No safe threshold: nothing was pruned.",
         ),
         ({"chosen": None}, "unknown", "No warnings; attack success unknown."),
-        ({"chosen": None, "curve": []}, "unknown", "Nothing was changed."),
+        (
+            {"chosen": None, "curve": [], "unlearned": []},
+            "unknown",
+            "Nothing was changed.",
+        ),
+        (
+            {"chosen": None, "curve": [], "unlearned": [], "hardening": "So."},
+            "unknown",
+            "No warnings; attack success unknown.",
+        ),
         ({"oracle": True}, "caution", "Oracle: attack success had a say"),
         ({"warnings": ["Masks hardly moved."]}, "caution", "1 warning below."),
         ({}, "unknown", "No warnings; attack success unknown."),
@@ -434,7 +443,10 @@ def test_a_report_of_little_is_still_a_page():
             settings={},
         )
     )
-    assert "No curve was drawn." in shown.texts
+    # What was not done has no place on the page.
+    for heading in ("Pruning curve", "Masks by layer", "Neurons pruned"):
+        assert heading not in shown.texts
+    assert "The classifier was not hardened." in shown.text
 
 
 def test_a_page_of_large_images_and_many_layers_stays_small(draws):

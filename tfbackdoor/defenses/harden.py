@@ -1,6 +1,7 @@
 """Hardening as strong as a budget of clean accuracy allows."""
 
 import dataclasses
+import functools
 import math
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tfbackdoor import evaluation
 from tfbackdoor import rates
 from tfbackdoor.defenses import hardening
+from tfbackdoor.defenses import pruning
 from tfbackdoor.defenses import result
 from tfbackdoor.network import batch_size as batch_size_module
 from tfbackdoor.network import copying
@@ -17,7 +19,7 @@ from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 
 # How much of the way from the classifier before to the hardened one is gone.
-_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _GENTLER = (1.0, 0.1, 0.01)
 _WEIGHT_DECAY = 5e-4
 
@@ -28,23 +30,36 @@ class Hardened:
 
     Args:
         classifier: the hardened copy.
-        share: float in (0, 1], how much of the way from the weights before to
-            those of `Hardening` was gone.
-        learning_rate: float > 0, the one that was taken.
-        loss: what this strength cost in the cross-validation.
+        share: float in [0, 1], how much of the way from the weights before to
+            those of `Hardening` was gone; 0 where no strength was affordable.
+        learning_rate: float > 0, the last one that was tried.
+        loss: what the share cost in the cross-validation, or, where it is 0,
+            what the cheapest would have cost; None where training diverged.
         max_accuracy_drop: float, what it might have cost.
     """
 
     classifier: keras.Model
     share: float
     learning_rate: float
-    loss: rates.AccuracyLoss
+    loss: rates.AccuracyLoss | None
     max_accuracy_drop: float
 
-    @property
-    def exceeds_budget(self) -> bool:
-        """Whether even the gentlest hardening costs too much."""
-        return self.loss.value > self.max_accuracy_drop
+    def __str__(self):
+        if self.share:
+            return (
+                f"Hardened at strength {self.share:g} of 1 and a learning rate "
+                f"of {self.learning_rate:g}, which cost {self.loss} of clean "
+                "accuracy in the cross-validation."
+            )
+        why = "training diverged"
+        if self.loss is not None:
+            why = f"it costs {self.loss}"
+        return (
+            f"Not hardened: even at a learning rate of {self.learning_rate:g} "
+            f"{why}, where {100 * self.max_accuracy_drop:g} points of clean "
+            "accuracy are the most. Triggers that the scan does not find are "
+            "still there."
+        )
 
 
 def by_hardening(
@@ -124,48 +139,55 @@ def harden_within(
         **settings: of `harden`.
     """
     parts = run.folds(clean, folds)
-    before = rates.pool([evaluation.evaluate(classifier, x) for _, x in parts])
     fewer_steps = max(1, round(steps * (folds - 1) / folds))
     for factor in _GENTLER:
         rate = factor * learning_rate
-        tuned = [
-            harden(
-                classifier,
-                optimise,
-                run,
-                steps=fewer_steps,
-                learning_rate=rate,
-                **settings,
-            )
-            for optimise, _ in parts
-        ]
-        losses = {
-            share: rates.accuracy_loss(
-                before,
-                rates.pool(
-                    [
-                        evaluation.evaluate(
-                            between(classifier, x, share), judge
-                        )
-                        for x, (_, judge) in zip(tuned, parts)
-                    ]
-                ),
-            )
-            for share in _SHARES
-        }
+
+        tune = functools.partial(
+            harden, classifier, run=run, learning_rate=rate, **settings
+        )
+        losses = _losses(
+            classifier, parts, functools.partial(tune, steps=fewer_steps)
+        )
         share = strongest_share(losses, max_accuracy_drop)
-        if losses[share].value <= max_accuracy_drop:
+        if share:
+            hardened = between(classifier, tune(clean, steps=steps), share)
             break
-    hardened = harden(
-        classifier, clean, run, steps=steps, learning_rate=rate, **settings
+    else:
+        hardened = copying.copy_classifier(classifier)
+    loss = losses.get(share) or min(
+        losses.values(), key=lambda loss: loss.value, default=None
     )
-    return Hardened(
-        between(classifier, hardened, share),
-        share,
-        rate,
-        losses[share],
-        max_accuracy_drop,
-    )
+    return Hardened(hardened, share, rate, loss, max_accuracy_drop)
+
+
+def _losses(classifier, parts, tune):
+    """What each share costs in a cross-validation, `{}` where it diverges.
+
+    Args:
+        classifier: the classifier before.
+        parts: for each part the others, to harden on, and it to judge.
+        tune: function from images to a classifier that was hardened on them.
+    """
+    try:
+        tuned = [tune(optimise) for optimise, _ in parts]
+    except classifier_training.TrainingDivergedError:
+        return {}
+
+    def scores(share):
+        return rates.pool(
+            [
+                evaluation.evaluate(
+                    between(classifier, one, share), judge, preprocess="[0, 1]"
+                )
+                for one, (_, judge) in zip(tuned, parts)
+            ]
+        )
+
+    before = scores(0.0)
+    return {
+        share: rates.accuracy_loss(before, scores(share)) for share in _SHARES
+    }
 
 
 def harden(
@@ -178,10 +200,16 @@ def harden(
     learning_rate: float = 0.05,
     rho: float = 2.0,
     label_share: float = 0.2,
+    teacher: keras.Model | None = None,
+    pruned: dict[str, np.ndarray] | None = None,
 ) -> keras.Model:
     """A copy of a classifier, hardened by `Hardening`.
 
-    Args: see `harden_within` and `by_hardening`.
+    Args:
+        classifier, clean, run: see `harden_within`.
+        steps, batch_size, learning_rate, rho, label_share: see `by_hardening`.
+        teacher: classifier whose answers are kept, default `classifier`.
+        pruned: neurons that stay at zero, as `prune_neurons` gives them.
 
     Raises:
         TrainingDivergedError: where the loss does not stay finite.
@@ -192,7 +220,7 @@ def harden(
     )
     training = hardening.Hardening(
         hardened,
-        classifier,
+        teacher or classifier,
         rho=rho,
         label_share=label_share,
         seed=run.seed,
@@ -209,7 +237,10 @@ def harden(
     batches = run.batches(clean, batch_size)
     training.fit(
         batches.repeat().take(steps),
-        callbacks=[classifier_training.StopOnNaN()],
+        callbacks=[
+            classifier_training.StopOnNaN(),
+            pruning.HoldPruned(hardened, pruned or {}),
+        ],
         verbose=run.verbose,
     )
     return hardened
@@ -218,11 +249,10 @@ def harden(
 def strongest_share(
     losses: dict[float, rates.AccuracyLoss], budget: float
 ) -> float:
-    """The largest share that loses at most `budget`, else the cheapest."""
-    affordable = [s for s, loss in losses.items() if loss.value <= budget]
-    if affordable:
-        return max(affordable)
-    return min(losses, key=lambda s: losses[s].value)
+    """The largest share that loses at most `budget`, 0 where none does."""
+    return max(
+        (s for s, loss in losses.items() if loss.value <= budget), default=0.0
+    )
 
 
 def between(
@@ -236,14 +266,14 @@ def between(
         share: float in [0, 1].
     """
     if not 0.0 <= share <= 1.0 or math.isnan(share):
-        raise ValueError(
-            f"`share` must lie in [0, 1]. Received: share={share}"
-        )
+        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
     copy = copying.copy_classifier(second)
     for variable, start, end in zip(
         copy.weights, first.weights, second.weights, strict=True
     ):
         start, end = start.numpy(), end.numpy()
         if np.issubdtype(end.dtype, np.floating):
-            variable.assign(start + np.asarray(share, end.dtype) * (end - start))
+            variable.assign(
+                start + np.asarray(share, end.dtype) * (end - start)
+            )
     return copy

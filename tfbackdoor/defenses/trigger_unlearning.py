@@ -46,7 +46,6 @@ def recover(
     judge: tf.data.Dataset,
     run: run_settings.RunSettings,
     *,
-    before: rates.Scores,
     pruned: dict[str, np.ndarray],
     triggers: inverted_triggers.InvertedTriggers,
     steps: int,
@@ -66,7 +65,6 @@ def recover(
         optimise: unbatched clean images.
         judge: unbatched clean images that `optimise` does not hold.
         run: how images are drawn, and how it computes.
-        before: the scores of `original` on `judge`.
         pruned: the pruned neurons, as `prune_neurons` gives them.
         triggers: of the suspected classes, may be none.
         steps: int > 0, batches.
@@ -77,6 +75,7 @@ def recover(
             no patch of that share does.
         mixup: float in [0, 1], see `Distillation`.
     """
+    before = evaluation.evaluate(original, judge)
     weights = _balancing_weights(optimise, triggers.targets)
     images = batch_size.batch_size_for(
         original, most=_BATCH_SIZE, training=True

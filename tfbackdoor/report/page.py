@@ -62,16 +62,17 @@ def _state(report):
             "bad",
             f"The trigger still works on {wording.percent(left)} of images",
         )
-    if not report["curve"]:
+    did_else = report["hardening"] or report["unlearned"]
+    if not (did_else or report["curve"]):
         return "unknown", "Nothing was changed"
-    if report["chosen"] is None and not report["unlearned"]:
+    if report["chosen"] is None and not did_else:
         return "bad", "No safe threshold: nothing was pruned"
     if report["oracle"]:
         return "caution", "Oracle: attack success had a say in the threshold"
     if report["warnings"]:
         count = len(report["warnings"])
         return "caution", f"{count} warning{'s' if count > 1 else ''} below"
-    if not (report["unlearned"] or report["chosen"]["pruned"]):
+    if not (did_else or report["chosen"]["pruned"]):
         return "unknown", "Nothing was pruned"
     if left is None:
         return "unknown", "No warnings; attack success unknown"

@@ -30,8 +30,8 @@ class Report:
     Args:
         verdict: str, one sentence: the first line of the page.
         warnings: list of sentences about what looked odd, may be empty.
-        scores: from row name, `"before"`, `"pruned"` and `"purified"` in this
-            order, to the scores on held-out clean images.
+        scores: from row name, `"before"`, `"pruned"`, `"hardened"` and
+            `"purified"` in this order, to the scores on held-out clean images.
         scored_on: str, which images these are and how many.
         test_scores: the same rows on test images, `{}` where there are none.
         curve: of `pruning_curve` on the held-out images, may be empty.
@@ -42,6 +42,8 @@ class Report:
             and the JSON say so wherever they give it.
         neuron_masks: from layer name to mask `(neurons,)` in [0, 1].
         pruned: from layer name to the indices of its pruned neurons.
+        hardening: str, one sentence how strongly the classifier was hardened,
+            or None where it was not.
         unlearned: classes whose triggers were unlearned, may be empty.
         skipped: from layer name to the reason why it has no masks.
         clean_images: `classes` integers, how many of the clean images that
@@ -75,6 +77,7 @@ class Report:
     oracle: bool
     neuron_masks: dict[str, np.ndarray]
     pruned: dict[str, np.ndarray]
+    hardening: str | None = None
     unlearned: list[int]
     skipped: dict[str, str]
     clean_images: Sequence[int] | np.ndarray = ()
