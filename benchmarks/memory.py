@@ -67,7 +67,7 @@ def _measure(pipe, network, settings, images, size, classes):
     _teach_head(classifier, pixels, labels)
     clean = tfbackdoor.from_arrays(pixels, labels)
     loaded, start = _peak(), time.monotonic()
-    tfbackdoor.purify(classifier, clean, always=True, verbose=0, **settings)
+    tfbackdoor.purify(classifier, clean, verbose=0, **settings)
     pipe.send((loaded, _peak(), time.monotonic() - start))
 
 
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     given = parser.parse_args()
     steps = _SMOKE_STEPS if given.smoke else given.steps
-    names = ("scan_steps", "iterations", "recovery_steps") if steps else ()
+    names = ("scan_steps", "hardening_steps", "recovery_steps") if steps else ()
     settings = dict.fromkeys(names, steps)
     images = min(given.images, _SMOKE_IMAGES) if given.smoke else given.images
     print("| network | loaded, GiB | purify above it, GiB | minutes |")

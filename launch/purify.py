@@ -3,10 +3,11 @@
     python -m launch.purify --classifier=suspicious.keras --dataset=clean.npz \\
         --attacker_share=0 --clean_images=500 --output=purified
 
-scans for a backdoor, prunes, recovers, and writes the purified
-`classifier.keras` and `saved_model/`, `report.html`, `report.json` and
-`neuron_masks.npz` to `--output`. A classifier in which the scan finds nothing
-is left as it is, unless `--always`.
+scans for a backdoor, hardens the classifier, unlearns the triggers that were
+found, and writes the purified `classifier.keras` and `saved_model/`,
+`report.html` and `report.json` to `--output`, with `--prune` also
+`neuron_masks.npz`. With `--only_if_found` a classifier in which the scan finds
+nothing is left as it is.
 """
 
 from absl import flags

@@ -14,6 +14,7 @@ _SHORT = {
         "scan_steps": 1,
         "iterations": 1,
         "recovery_steps": 1,
+        "hardening_steps": 1,
         "verbose": 0,
     },
     "scan": {"steps": 1, "verbose": 0},

@@ -22,9 +22,8 @@ pytestmark = pytest.mark.filterwarnings(
 L = keras.layers
 _QUICK = {
     "scan_steps": 2,
-    "iterations": 2,
+    "hardening_steps": 2,
     "recovery_steps": 2,
-    "always": True,
     "verbose": 0,
 }
 

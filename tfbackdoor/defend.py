@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
+from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
 from tfbackdoor.defenses import outcome_warnings
@@ -59,6 +60,7 @@ DEFENSES = {
     "nad": nad.by_nad,
     "anp": anp.by_anp,
     "ft_sam": sharpness_aware.by_ft_sam,
+    "hardening": harden.by_hardening,
     "purify": by_purify,
 }
 
@@ -86,7 +88,8 @@ def defend(
 
     Args:
         defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
-            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"` or `"purify"`.
+            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"`, `"hardening"`
+            or `"purify"`.
         classifier: built Keras classifier; it is not changed.
         clean: clean images and labels in any form of `labelled_images`, uint8
             or float in [0, 1].

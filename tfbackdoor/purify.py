@@ -62,9 +62,8 @@ def purify(
     iterations: int = 300,
     mask_rate: float = 0.2,
     threshold: float | None = None,
-    hardening_steps: int = 200,
-    hardening_rate: float = 0.05,
-    folds: int = 2,
+    hardening_steps: int = 100,
+    hardening_rate: float = 0.03,
     recovery_steps: int = 500,
     recovery_rate: float = 3e-4,
     max_share: float = 0.03,
@@ -118,7 +117,6 @@ def purify(
         hardening_steps: int >= 0, batches of hardening, 0 for none.
         hardening_rate: float > 0, its learning rate by SGD, which falls to 0;
             a tenth of it, then a hundredth, where that costs too much.
-        folds: int >= 2, parts of the clean images of its cross-validation.
         recovery_steps: int >= 0, batches of unlearning, 0 for none.
         recovery_rate: float > 0, learning rate of unlearning by Adam, which
             falls to 0; a tenth of it, then a hundredth, where that costs over
@@ -234,7 +232,6 @@ def purify(
             teacher=original,
             pruned=neurons,
             max_accuracy_drop=max_accuracy_drop,
-            folds=folds,
             steps=hardening_steps,
             learning_rate=hardening_rate,
         )

@@ -32,9 +32,8 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "max_accuracy_drop",
     None,
-    "Accuracy on the held-out clean images that pruning may cost; default "
-    "0.03, in purify, with 95 % confidence, 0.01, or 0.15 where the scan says "
-    "suspicious.",
+    "Clean accuracy on held-out images that pruning may cost; default 0.03; in "
+    "purify, and in hardening, what that may cost; default 0.02.",
     0.0,
     1.0,
 )
@@ -50,7 +49,7 @@ flags.DEFINE_integer(
     None,
     "Batches of self-distillation afterwards, which win accuracy back, 0 for "
     "none; default 0 as in the paper (300 allow a --max_accuracy_drop of "
-    "0.15), in purify 500.",
+    "0.15); in purify they unlearn triggers; default 500.",
     0,
 )
 flags.DEFINE_float(

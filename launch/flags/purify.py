@@ -3,9 +3,25 @@
 from absl import flags
 
 flags.DEFINE_bool(
-    "always",
+    "only_if_found",
     None,
-    "Purifies although the scan finds nothing, too; default false.",
+    "Leaves a classifier in which the scan finds nothing as it is; default "
+    "false.",
+)
+flags.DEFINE_bool(
+    "prune", None, "Prunes neurons by ANP first; default false."
+)
+flags.DEFINE_integer(
+    "hardening_steps",
+    None,
+    "Batches of hardening, 0 for none; default 100.",
+    0,
+)
+flags.DEFINE_float(
+    "hardening_rate",
+    None,
+    "Learning rate of hardening at the start; default 0.03.",
+    0.0,
 )
 SCAN_STEPS = flags.DEFINE_integer(
     "scan_steps", None, "Batches of the scan; default 200.", 1
@@ -29,5 +45,5 @@ flags.DEFINE_float(
     1.0,
 )
 flags.DEFINE_float(
-    "mixup", None, "Mixup of the recovery; default 0.5.", 0.0, 1.0
+    "mixup", None, "Mixup of what unlearns; default 0.5.", 0.0, 1.0
 )

@@ -17,6 +17,8 @@ _FEW_STEPS = {
     "teacher_epochs": 1,
     "iterations": 10,
     "scan_steps": 5,
+    "steps": 5,
+    "hardening_steps": 5,
     "recovery_steps": 5,
 }
 

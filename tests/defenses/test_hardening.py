@@ -182,8 +182,8 @@ def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
         rates_tried, 2 * [0.05] + 2 * [0.005] + 3 * [5e-4]
     )
     assert hardened.learning_rate == pytest.approx(5e-4)
-    assert hardened.share == 1.0
-    assert "Hardened at strength 1 of 1" in str(hardened)
+    assert hardened.share == 0.7
+    assert "Hardened at strength 0.7 of 1" in str(hardened)
 
 
 def test_a_classifier_that_bears_no_hardening_is_left_as_it_is(monkeypatch):

@@ -211,7 +211,7 @@ def planted_flags(tmp_path):
 
 
 def test_purify_writes_a_report_beside_the_classifier(planted_flags, tmp_path):
-    result = commands.here("purify", "--smoke", "--always", *planted_flags)
+    result = commands.here("purify", "--smoke", "--prune", *planted_flags)
     assert result.returncode == 0, result.stderr
     output = tmp_path / "out"
     assert {path.name for path in output.iterdir()} == {
@@ -237,7 +237,7 @@ def test_purify_is_one_of_the_defenses(planted_flags, tmp_path):
         "--smoke",
         "--noflip",
         "--defense=purify",
-        "--setting=always=true",
+        "--setting=prune=true",
         "--setting=anp.iterations=1",
         *planted_flags,
     )
