@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import evaluation
-from tfbackdoor import rates
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
@@ -21,6 +20,7 @@ from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
 from tfbackdoor.report import evidence
+from tfbackdoor.report import outcome_sentences
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
@@ -196,13 +196,7 @@ def purify(
         run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
         masks, skipped = anp.learn_masks(
             original,
-            run.batches(
-                optimise,
-                batch_size.batch_size_for(
-                    original, most=_ANP_BATCH, training=True
-                ),
-                replacement=True,
-            ),
+            _anp_batches(original, optimise, run),
             run,
             epsilon=found.epsilon,
             alpha=alpha,
@@ -273,8 +267,8 @@ def purify(
     first_and_last = {"before": original, "purified": purified}
     samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
     report = report_module.Report(
-        verdict=_verdict(
-            found, masks, pruned, hardened, recovery, test_scores or scores
+        verdict=outcome_sentences.verdict(
+            found, pruned, hardened, recovery, test_scores or scores
         ),
         warnings=outcome_warnings.outcome_warnings(
             original,
@@ -283,8 +277,7 @@ def purify(
             masks,
             {"held-out": scores, "test": test_scores},
         )
-        + _of_hardening(hardened)
-        + _of_recovery(recovery),
+        + outcome_sentences.warnings(hardened, recovery),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
         "the optimisation (if the classifier was trained on them, they "
@@ -344,6 +337,11 @@ def _check_count(clean):
         )
 
 
+def _anp_batches(classifier, images, run):
+    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
+    return run.batches(images, most, replacement=True)
+
+
 def _check_above_chance(pruned, threshold):
     """Raises ValueError where the curve ended before a given threshold."""
     if pruned.chosen is None:
@@ -359,44 +357,6 @@ def _scores(rows, images, poisoning):
         name: evaluation.evaluate(row, images, poisoning)
         for name, row in rows.items()
     }
-
-
-def _verdict(found, masks, pruned, hardened, recovery, scores):
-    said = f"The scan says: {found}."
-    done = []
-    if pruned:
-        total = sum(map(len, masks.values()))
-        done.append(f"{pruned.count} of {total} neurons were pruned")
-    if hardened and hardened.share:
-        done.append("the classifier was hardened")
-    if recovery and found.suspects:
-        classes = ", ".join(map(str, found.suspects))
-        plural = "es" if len(found.suspects) > 1 else ""
-        done.append(f"triggers of class{plural} {classes} were unlearned")
-    if not done:
-        return f"{said} The classifier was left as it is."
-    loss = rates.accuracy_loss(scores["before"], scores["purified"])
-    did = ", and ".join(done)
-    return (
-        f"{said} {did[0].upper()}{did[1:]}, at a cost of {loss} of clean "
-        "accuracy."
-    )
-
-
-def _of_hardening(hardened):
-    """A warning where no hardening was affordable."""
-    return [] if hardened is None or hardened.share else [str(hardened)]
-
-
-def _of_recovery(recovery):
-    """A warning where the gentlest recovery still costs too much."""
-    if recovery is None or not recovery.broke_down:
-        return []
-    return [
-        f"Unlearning costs {recovery.loss} of held-out accuracy even at a "
-        f"learning rate of {recovery.learning_rate:g}: check the purified "
-        "classifier before you use it."
-    ]
 
 
 def _steps(start, begun, end):

@@ -8,9 +8,7 @@ flags.DEFINE_bool(
     "Leaves a classifier in which the scan finds nothing as it is; default "
     "false.",
 )
-flags.DEFINE_bool(
-    "prune", None, "Prunes neurons by ANP first; default false."
-)
+flags.DEFINE_bool("prune", None, "Prunes neurons by ANP first; default false.")
 flags.DEFINE_integer(
     "hardening_steps",
     None,
