@@ -19,7 +19,8 @@ from .running import one_defense
 flags.DEFINE_string(
     "defense",
     None,
-    "fine_tuning, fine_pruning, mode_connectivity, nad, anp, ft_sam or purify.",
+    "fine_tuning, fine_pruning, mode_connectivity, nad, anp, ft_sam, i_bau, "
+    "rnp or purify.",
 )
 
 FLAGS = flags.FLAGS
