@@ -172,12 +172,14 @@ def test_the_perturbation_climbs_batch_by_batch_within_its_norm(toy, float64):
     assert not np.any(perturbation.pattern)
 
 
-def _learned(batch_size=16):
+def _learned():
     """Both halves of a round, on a network with batch normalisation."""
-    data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(batch_size)
+    data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(16)
     model = specimens.build("functional")
-    perturbation = tfbackdoor.defenses.UniversalPerturbation(model)
-    perturbation.compile()
+    perturbation = tfbackdoor.defenses.UniversalPerturbation(model, norm=3.0)
+    # At the authors' rate of 10 so small a network doubles rounding errors
+    # until they are seen.
+    perturbation.compile(keras.optimizers.SGD(1.0))
     perturbation.fit(data, verbose=0)
     training = tfbackdoor.defenses.ImplicitUnlearning(
         model, perturbation, share=0.25
@@ -187,17 +189,21 @@ def _learned(batch_size=16):
     return [perturbation.pattern.numpy(), *model.get_weights()]
 
 
-def test_two_replicas_learn_what_one_device_learns(two_replicas):
-    alone = _learned()
+@pytest.fixture(scope="module")
+def of_one_device():
+    return _learned()
+
+
+def test_two_replicas_learn_what_one_device_learns(of_one_device, two_replicas):
     with two_replicas.scope():
         together = _learned()
-    assert np.linalg.norm(alone[0]) == pytest.approx(10.0, rel=1e-4)
-    for a, b in zip(alone, together):
+    assert np.linalg.norm(together[0]) == pytest.approx(3.0, rel=1e-4)
+    for a, b in zip(of_one_device, together):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_moving_statistics_stay():
-    before, after = specimens.build("functional"), _learned()[1:]
+def test_moving_statistics_stay(of_one_device):
+    before, after = specimens.build("functional"), of_one_device[1:]
     moved = 0.0
     for old, new in zip(before.weights, after):
         if "moving" in old.path:

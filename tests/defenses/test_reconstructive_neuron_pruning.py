@@ -5,6 +5,8 @@ import specimens
 
 import tfbackdoor
 from tfbackdoor.defenses import reconstructive_neuron_pruning
+from tfbackdoor.defenses import rnp
+from tfbackdoor.training import run_settings
 
 _HIDDEN, _CLASSES = 5, 3
 
@@ -121,15 +123,14 @@ def test_two_replicas_learn_what_one_device_learns(two_replicas):
 
 def test_the_original_is_pruned_by_the_given_threshold():
     classifier = specimens.build("functional")
-    outcome = tfbackdoor.defend(
-        "rnp",
+    outcome = rnp.by_rnp(
         classifier,
         tfbackdoor.from_arrays(*specimens.batch(40)),
-        padding=1,
-        unlearning_epochs=3,
-        epochs=5,
+        run_settings.RunSettings(padding=1, verbose=0),
+        unlearning_epochs=1,
+        epochs=3,
+        learning_rate=5.0,
         threshold=0.7,
-        verbose=0,
     )
     assert outcome.details["threshold_chosen_by"] == "the user"
     count = 0
