@@ -97,15 +97,15 @@ def by_rnp(
         threshold=threshold,
         max_accuracy_drop=max_accuracy_drop,
     )
-    is_given = threshold is not None
+    chosen = pruned.chosen
     return result.DefenseResult(
         {"after RNP": pruned.classifier},
         {
             "unlearned_accuracy": unlearning_history["accuracy"][-1],
             "recovered_accuracy": recovery_history["accuracy"][-1],
-            "threshold": threshold if is_given else pruned.chosen.threshold,
+            "threshold": chosen.threshold if chosen else threshold,
             "threshold_chosen_by": (
-                "the user" if is_given else "held-out clean accuracy"
+                "held-out clean accuracy" if threshold is None else "the user"
             ),
         },
         {"masks": masks, "curve": pruned.curve, "pruned": pruned.neurons},
