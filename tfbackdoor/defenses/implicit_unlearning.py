@@ -6,6 +6,9 @@ import tensorflow as tf
 from tfbackdoor.defenses import universal_perturbation
 from tfbackdoor.training import classifier_training
 
+# For weights that the scores do not depend on.
+_ZERO = tf.UnconnectedGradients.ZERO
+
 
 @keras.saving.register_keras_serializable("tfbackdoor")
 class ImplicitUnlearning(classifier_training.ClassifierTraining):
@@ -15,8 +18,8 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
     mean L(f(x + d), y) - penalty * |d|^2` and a step of its ascent, `P(d, w) =
     d + step_size * dH/dd`, weights follow the hypergradient `dL/dw + (dP/dw)^T
     v`, `v = (dP/dd)^T v + dL/dd` by fixed-point iteration (Zeng et al. 2022,
-    section 3.2; Grazzi et al. 2020). It tells how the perturbation answers to
-    the weights. Batch normalisation is in inference mode: moving statistics
+    section 3.2; Grazzi et al. 2020), which knows how the perturbation answers
+    to the weights. Batch normalisation is in inference mode: moving statistics
     stay, gamma and beta are trained.
 
     As in the authors' code few images of a batch carry the perturbation in
@@ -86,7 +89,9 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([pattern, *weights])
             loss, outputs = self._loss(batch, carried * pattern, weights)
-        slope, *direct = tape.gradient(loss, [pattern, *weights])
+        slope, *direct = tape.gradient(
+            loss, [pattern, *weights], unconnected_gradients=_ZERO
+        )
         indirect = self._implicit(batch, pattern, weights, slope)
         self.optimizer.apply_gradients(
             (one + other, variable)
@@ -112,7 +117,7 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
         replica = tf.distribute.get_replica_context()
         here = tf.shape(images)[0]
         total = tf.cast(here * replica.num_replicas_in_sync, tf.float32)
-        count = tf.maximum(1, tf.cast(self.share * total, tf.int32))
+        count = tf.maximum(1, tf.cast(tf.round(self.share * total), tf.int32))
         first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * here
         carried = tf.cast(first + tf.range(here) < count, dtype)
         return tf.reshape(carried, (-1, 1, 1, 1))
@@ -140,7 +145,7 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
             ascent,
             weights,
             output_gradients=self.step_size * v,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            unconnected_gradients=_ZERO,
         )
 
     def get_config(self):

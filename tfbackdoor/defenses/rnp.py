@@ -61,7 +61,10 @@ def by_rnp(
     stop_on_nan = classifier_training.StopOnNaN()
     unlearned = copying.copy_classifier(classifier)
     unlearning = reconstructive_neuron_pruning.NeuronUnlearning(
-        unlearned, precision=run.precision, synchronised=run.synchronised
+        unlearned,
+        precision=run.precision,
+        synchronised=run.synchronised,
+        train_frozen=run.train_frozen,
     )
     unlearning.compile(
         optimizers.CoupledSGD(
