@@ -103,22 +103,21 @@ def test_unlearning_ends_where_accuracy_is_low_enough():
 def test_two_replicas_learn_what_one_device_learns(two_replicas):
     data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(16)
 
+    # Unlearning is the training of a classifier, as test_replicas has it.
     def learned():
-        model = specimens.build("functional")
-        unlearning = tfbackdoor.defenses.NeuronUnlearning(model)
-        unlearning.compile(tfbackdoor.training.CoupledSGD(0.01))
-        unlearning.fit(data, verbose=0)
-        recovery = tfbackdoor.defenses.NeuronRecovery(model)
+        recovery = tfbackdoor.defenses.NeuronRecovery(
+            specimens.build("functional")
+        )
         recovery.compile()
         recovery.fit(data, verbose=0)
-        return [*model.get_weights(), *recovery.neuron_masks().values()]
+        return list(recovery.neuron_masks().values())
 
     alone = learned()
     with two_replicas.scope():
         together = learned()
     for a, b in zip(alone, together):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    assert min(mask.min() for mask in alone[-3:]) < 0.99
+    assert min(mask.min() for mask in alone) < 0.99
 
 
 def test_the_original_is_pruned_by_the_given_threshold():

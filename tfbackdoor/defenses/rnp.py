@@ -42,7 +42,8 @@ def by_rnp(
         unlearning_epochs: int > 0, at most (20); the rate is divided by 10
             after every 10.
         unlearned_accuracy: float in [0, 1], clean accuracy of an epoch at
-            which unlearning ends (0.2).
+            which unlearning ends (0.2). The details tell what was reached: at
+            the lower rate some networks stay above.
         unlearning_rate: float > 0 at the start (0.01).
         weight_decay: float >= 0, of unlearning (5e-4).
         epochs: int > 0, of recovery (20).
