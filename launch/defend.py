@@ -19,8 +19,8 @@ from .running import one_defense
 flags.DEFINE_string(
     "defense",
     None,
-    "fine_tuning, fine_pruning, mode_connectivity, nad, anp, ft_sam, hardening "
-    "or purify.",
+    "fine_tuning, fine_pruning, mode_connectivity, nad, anp, ft_sam, i_bau, "
+    "rnp, hardening or purify.",
 )
 
 FLAGS = flags.FLAGS

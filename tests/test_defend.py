@@ -17,12 +17,15 @@ _NAMES = [
     "fine_tuning",
     "ft_sam",
     "hardening",
+    "i_bau",
     "mode_connectivity",
     "nad",
     "purify",
+    "rnp",
 ]
 _FEW_STEPS = {
     "anp": {"iterations": 10},
+    "i_bau": {"rounds": 1},
     "nad": {"epochs": 1, "teacher_epochs": 1},
     "mode_connectivity": {"epochs": 1, "end_settings": {"epochs": 1}},
     "hardening": {"steps": 2},
@@ -175,9 +178,11 @@ def test_every_defense_gives_a_plain_copy(defense):
         "fine_tuning": ["after fine-tuning"],
         "ft_sam": ["after FT-SAM"],
         "hardening": ["hardened"],
+        "i_bau": ["after i-BAU"],
         "mode_connectivity": ["fine-tuned", "after mode connectivity"],
         "nad": ["teacher", "after NAD"],
         "purify": ["purified"],
+        "rnp": ["after RNP"],
     }
     assert list(outcome.stages) == names[defense]
 

@@ -12,10 +12,12 @@ from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.defenses import harden
+from tfbackdoor.defenses import i_bau
 from tfbackdoor.defenses import mode_connectivity
 from tfbackdoor.defenses import nad
 from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import result
+from tfbackdoor.defenses import rnp
 from tfbackdoor.defenses import sharpness_aware
 from tfbackdoor.network import door
 from tfbackdoor.purify import purify
@@ -61,6 +63,8 @@ DEFENSES = {
     "anp": anp.by_anp,
     "ft_sam": sharpness_aware.by_ft_sam,
     "hardening": harden.by_hardening,
+    "i_bau": i_bau.by_i_bau,
+    "rnp": rnp.by_rnp,
     "purify": by_purify,
 }
 
@@ -88,8 +92,8 @@ def defend(
 
     Args:
         defense: a key of `DEFENSES`: `"fine_tuning"`, `"fine_pruning"`,
-            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"`, `"hardening"`
-            or `"purify"`.
+            `"mode_connectivity"`, `"nad"`, `"anp"`, `"ft_sam"`, `"i_bau"`,
+            `"rnp"`, `"hardening"` or `"purify"`.
         classifier: built Keras classifier; it is not changed.
         clean: clean images and labels in any form of `labelled_images`, uint8
             or float in [0, 1].

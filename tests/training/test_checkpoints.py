@@ -56,9 +56,42 @@ def _purified(callbacks):
     return [*student.get_weights(), *nad.teacher.get_weights()], history
 
 
+def _unlearned(callbacks):
+    """Two halves of i-BAU; batches are counted over both."""
+    model = specimens.build("functional")
+    perturbation = tfbackdoor.defenses.UniversalPerturbation(model, norm=1.0)
+    perturbation.compile(keras.optimizers.SGD(0.1))
+    perturbation.fit(_batches(), callbacks=callbacks, verbose=0)
+    training = tfbackdoor.defenses.ImplicitUnlearning(
+        model, perturbation, fixed_point_steps=2
+    )
+    training.compile(keras.optimizers.Adam(1e-3))
+    history = training.fit(_batches(), callbacks=callbacks, verbose=0)
+    return [perturbation.pattern.numpy(), *model.get_weights()], history
+
+
+def _recovered(callbacks):
+    """Two halves of RNP; batches are counted over both."""
+    model = specimens.build("without_normalisation")
+    unlearning = tfbackdoor.defenses.NeuronUnlearning(model)
+    unlearning.compile(tfbackdoor.training.CoupledSGD(0.01))
+    unlearning.fit(_batches(), callbacks=callbacks, verbose=0)
+    recovery = tfbackdoor.defenses.NeuronRecovery(model)
+    recovery.compile()
+    history = recovery.fit(_batches(), callbacks=callbacks, verbose=0)
+    return [*model.get_weights(), *recovery.neuron_masks().values()], history
+
+
 # In the middle of an epoch, and before the first batch of another one.
 @pytest.mark.parametrize(
-    ("train", "batches"), [(_masks, 6), (_masks, 8), (_purified, 7)]
+    ("train", "batches"),
+    [
+        (_masks, 6),
+        (_masks, 8),
+        (_purified, 7),
+        (_unlearned, 7),
+        (_recovered, 7),
+    ],
 )
 def test_a_fit_that_was_killed_learns_what_another_learns(
     tmp_path, train, batches, capsys

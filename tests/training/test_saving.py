@@ -50,8 +50,34 @@ def _curve():
     )
 
 
+def _perturbation():
+    return tfbackdoor.defenses.UniversalPerturbation(_classifier(), norm=3.0)
+
+
+def _unlearning():
+    classifier = specimens.build("functional")
+    perturbation = tfbackdoor.defenses.UniversalPerturbation(classifier)
+    perturbation.pattern.assign(np.full((8, 8, 3), 0.1))
+    return tfbackdoor.defenses.ImplicitUnlearning(classifier, perturbation)
+
+
+def _recovery():
+    return tfbackdoor.defenses.NeuronRecovery(_classifier(), alpha=0.5)
+
+
 @pytest.mark.parametrize(
-    "make", [_anp, _training, _nad, _distillation, _inversion, _curve]
+    "make",
+    [
+        _anp,
+        _training,
+        _nad,
+        _distillation,
+        _inversion,
+        _curve,
+        _perturbation,
+        _unlearning,
+        _recovery,
+    ],
 )
 def test_a_saved_trainer_is_loaded_compiled_and_learns_the_same(tmp_path, make):
     trainer = make()

@@ -21,6 +21,7 @@ from tfbackdoor.defenses.fine_pruning import DormantPruning
 from tfbackdoor.defenses.fine_pruning import mean_activations
 from tfbackdoor.defenses.fine_pruning import prune_dormant
 from tfbackdoor.defenses.fine_tuning import fine_tune
+from tfbackdoor.defenses.implicit_unlearning import ImplicitUnlearning
 from tfbackdoor.defenses.inversion import TriggerInversion
 from tfbackdoor.defenses.inverted_triggers import InvertedTriggers
 from tfbackdoor.defenses.neural_attention_distillation import (
@@ -33,9 +34,12 @@ from tfbackdoor.defenses.pruning import prune_neurons
 from tfbackdoor.defenses.pruning import pruning_curve
 from tfbackdoor.defenses.pruning import save_masks
 from tfbackdoor.defenses.rate_search import choose_learning_rate
+from tfbackdoor.defenses.reconstructive_neuron_pruning import NeuronRecovery
+from tfbackdoor.defenses.reconstructive_neuron_pruning import NeuronUnlearning
 from tfbackdoor.defenses.result import DefenseResult
 from tfbackdoor.defenses.self_distillation import self_distill
 from tfbackdoor.defenses.sharpness_aware import SharpnessAwareTraining
+from tfbackdoor.defenses.universal_perturbation import UniversalPerturbation
 
 __all__ = [
     "AdversarialNeuronPruning",
@@ -46,10 +50,14 @@ __all__ = [
     "DefenseWarning",
     "Distillation",
     "DormantPruning",
+    "ImplicitUnlearning",
     "InvertedTriggers",
     "NeuralAttentionDistillation",
+    "NeuronRecovery",
+    "NeuronUnlearning",
     "SharpnessAwareTraining",
     "TriggerInversion",
+    "UniversalPerturbation",
     "attention_map",
     "attention_maps",
     "choose_augmentation",

@@ -1,22 +1,16 @@
 """Adversarial Neuron Pruning: finds the neurons that carry a backdoor."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.network import classifiers
-from tfbackdoor.network import compute_view
-from tfbackdoor.network import first_batch
+from tfbackdoor.defenses import mask_training
 from tfbackdoor.network import masking
-from tfbackdoor.network import neurons as neurons_module
 from tfbackdoor.training import classifier_training as training_module
 from tfbackdoor.training import live_setting
-from tfbackdoor.training import optimizers
-from tfbackdoor.training import trainer
 
 
 @keras.saving.register_keras_serializable("tfbackdoor")
-class AdversarialNeuronPruning(trainer.Trainer):
+class AdversarialNeuronPruning(mask_training.MaskTraining):
     """Learns a mask in [0, 1] for each neuron of a suspicious classifier.
 
     `min over m of alpha * L(m * w, b) + (1 - alpha) * max over |delta|, |xi|
@@ -70,12 +64,9 @@ class AdversarialNeuronPruning(trainer.Trainer):
         alpha: float = 0.2,
         steps: int = 1,
         seed: int = 0,
-        precision: str | None = None,
-        synchronised: bool = True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        classifiers.check_classifier(classifier)
+        super().__init__(classifier, **kwargs)
         self._epsilon, self._alpha = (
             live_setting.LiveSetting() for _ in range(2)
         )
@@ -83,26 +74,10 @@ class AdversarialNeuronPruning(trainer.Trainer):
         self.alpha = alpha
         self.steps = steps
         self.seed = seed
-        self.precision = precision
-        self.neurons, self.skipped = neurons_module.find_neurons(classifier)
-        self.masks = masking.make_masks(self.neurons)
-        self.synchronised = synchronised
-        self._view = compute_view.ComputeView(
-            classifier,
-            precision,
-            synchronised=synchronised,
-            train_frozen=True,
-        )
         self._loss_means = {
             name: keras.metrics.Mean(name=name)
             for name in ("clean_loss", "perturbed_loss")
         }
-        self.built = True
-
-    @property
-    def classifier(self) -> keras.Model:
-        """The classifier whose neurons are masked."""
-        return self._view.classifier
 
     @property
     def epsilon(self) -> float:
@@ -151,33 +126,6 @@ class AdversarialNeuronPruning(trainer.Trainer):
     def seed(self, seed):
         self._seed = seed
         self.train_function = None
-
-    def compile(self, optimizer=None, loss=None, metrics=None, **settings):
-        """As Keras' `compile`, with the paper's SGD 0.2, momentum 0.9.
-
-        The other settings are those of `training.compile_settings`.
-        """
-        super().compile(
-            optimizer or optimizers.CoupledSGD(0.2),
-            **training_module.compile_settings(
-                self.classifier, loss, metrics, **settings
-            ),
-        )
-
-    def fit(self, x=None, y=None, **settings):
-        """As Keras' `fit`.
-
-        Raises:
-            ValueError: where the images are clearly of another range of
-                pixels than the classifier takes.
-        """
-        first_batch.check_first_batch(self.classifier, x, y)
-        return super().fit(x, y, **settings)
-
-    def call(self, inputs, training=False):
-        values = masking.masked_values(self.neurons, self.masks)
-        outputs, _ = self._view(inputs, training=training, values=values)
-        return outputs
 
     def train_step(self, data):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -248,28 +196,14 @@ class AdversarialNeuronPruning(trainer.Trainer):
         outputs, _ = self._view(images, training=True, values=values)
         return outputs
 
-    def neuron_masks(self) -> dict[str, np.ndarray]:
-        """From layer name to its mask, float array `(neurons,)` in [0, 1]."""
-        return {
-            group.layer: keras.ops.convert_to_numpy(mask.neuron_mask)
-            for group, mask in zip(self.neurons, self.masks)
-        }
-
     def get_config(self):
         return {
             **super().get_config(),
-            **training_module.models_to_config(self, ["classifier"]),
             "epsilon": self.epsilon,
             "alpha": self.alpha,
             "steps": self.steps,
             "seed": self.seed,
-            "precision": self.precision,
-            "synchronised": self.synchronised,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**training_module.models_from_config(config, ["classifier"]))
 
     def _differentiate(self, batch, perturbation, sources):
         """Loss, its gradients for `sources` alone, and the outputs."""
@@ -277,14 +211,8 @@ class AdversarialNeuronPruning(trainer.Trainer):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for source in sources:
                 tape.watch(getattr(source, "value", source))
-            values = masking.masked_values(
-                self.neurons, self.masks, perturbation
-            )
-            outputs, updates = self._view(images, training=True, values=values)
+            outputs = self.masked_pass(images, perturbation)
             loss = self.compute_loss(images, labels, outputs, weights)
-        for variable, value in updates:
-            if self._view.owns(variable):
-                variable.assign(value)
         return loss, tape.gradient(loss, sources), outputs
 
     def _trade_off(self, clean, perturbed):

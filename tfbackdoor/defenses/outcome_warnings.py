@@ -82,8 +82,9 @@ def _of_masks(neuron_masks):
     if smallest < 1.0 - _HARDLY_MOVED:
         return None
     return (
-        f"The neuron masks hardly moved (the smallest is {smallest:.2f}): ANP "
-        "found no fragile neuron; more iterations or a larger epsilon may."
+        f"The neuron masks hardly moved (the smallest is {smallest:.2f}): no "
+        "fragile neuron was found; more iterations, or a larger epsilon of "
+        "ANP, may find one."
     )
 
 
