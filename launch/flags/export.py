@@ -12,6 +12,13 @@ flags.DEFINE_list(
 FLAGS = flags.FLAGS
 
 
+def check() -> None:
+    """Raises ValueError, before any work, where --export cannot be written."""
+    import tfbackdoor
+
+    tfbackdoor.network.check_formats(FLAGS.export or ())
+
+
 def write(classifier, folder, images) -> None:
     """Exports to a folder, read back and compared on a batch of images.
 
