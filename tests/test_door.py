@@ -516,6 +516,27 @@ def test_the_output_that_gives_the_scores_is_taken(digits, keep, settings):
     assert type(given) is type(model(IMAGES[:2]))
 
 
+@pytest.mark.parametrize("taken", [lambda x: [x], lambda x: {"image": x}])
+def test_an_input_in_a_list_or_dict_is_called_right(digits, taken):
+    inputs = keras.Input((16, 16, 1), name="image")
+    model = keras.Model(taken(inputs), digits(inputs))
+    # Keras would warn of another structure, which here is an error.
+    scores = tfbackdoor.evaluate(model, TEST)
+    expected = _accuracy(digits, *TEST)
+    assert scores.clean_accuracy.value == pytest.approx(expected, abs=0.003)
+    admitted = door.admit(model, (IMAGES, LABELS), copyable=True)
+    assert isinstance(admitted.classifier.input, keras.KerasTensor)
+    purified = admitted.restore(tfbackdoor.copy_classifier(admitted.classifier))
+    assert type(purified.input) is type(model.input)
+    anp = tfbackdoor.AdversarialNeuronPruning(model)
+    np.testing.assert_allclose(
+        anp(IMAGES[:4]), digits(IMAGES[:4], training=False), atol=1e-5
+    )
+    tfbackdoor.find_taps(model)
+    values = tfbackdoor.find_value_range(model, _dataset())
+    assert values.name == "[0, 1]"
+
+
 def test_one_sigmoid_unit_is_two_classes():
     model = _network(units=1, act="sigmoid")
     is_large = (TRAIN[1] >= 5).astype("int64")

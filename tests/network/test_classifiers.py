@@ -2,7 +2,6 @@ import keras
 import numpy as np
 import pytest
 import specimens
-import tensorflow as tf
 
 import tfbackdoor
 from tfbackdoor.network import classifiers
@@ -83,38 +82,6 @@ def test_shape_and_classes_of_each_kind_of_model(name):
     classifier = specimens.build(name)
     assert tfbackdoor.network.image_shape(classifier) == specimens.IMAGE_SHAPE
     assert tfbackdoor.network.class_count(classifier) == specimens.CLASSES
-
-
-def _dataset(shape=(8, 8, 3), labels=(0, 1, 2, 3), factor=1.0):
-    images = np.random.default_rng(0).random((len(labels), *shape)) * factor
-    labels = np.array(labels, "int64")
-    return tf.data.Dataset.from_tensor_slices(
-        (images.astype("float32"), labels)
-    ).batch(4)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (
-            _dataset(shape=(9, 8, 3)),
-            r"shape \(8, 8, 3\). Received: \(9, 8, 3\)",
-        ),
-        (_dataset(shape=(8, 8, 1)), r"Received: \(8, 8, 1\)"),
-        (_dataset(labels=(0, 7)), "labels 0 to 7"),
-        (_dataset(labels=(-1, 2)), "labels -1 to 2"),
-        (_dataset(labels=(2, 2)), "images of class 2 only"),
-        (_dataset(factor=255.0), r"\[0, 1\]. Received: values from"),
-        (_dataset().take(0), "Received: none"),
-    ],
-)
-def test_images_that_do_not_suit_are_refused(images, message):
-    with pytest.raises(ValueError, match=f"`clean` must hold.*{message}"):
-        tfbackdoor.network.check_images(specimens.build("functional"), images)
-
-
-def test_images_that_suit_pass():
-    tfbackdoor.network.check_images(specimens.build("functional"), _dataset())
 
 
 def test_a_model_that_is_no_classifier_is_refused():

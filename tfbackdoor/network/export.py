@@ -13,6 +13,7 @@ import numpy as np
 from tfbackdoor.files import messages
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import export_formats
+from tfbackdoor.network import graph
 from tfbackdoor.network import precisions
 
 KERAS_FILE = "classifier.keras"
@@ -67,7 +68,7 @@ def export_classifier(
     folder.mkdir(parents=True, exist_ok=True)
     images = np.asarray(images, "float32")
     images = images[: batch_size.batch_size_for(classifier)]
-    scores = classifier(images, training=False)
+    scores = graph.call(classifier, images)
     scores = keras.ops.convert_to_numpy(scores).astype("float32")
     written, failures = _write(classifier, folder, formats)
     found = _read_back(written, images, scores)
