@@ -26,9 +26,10 @@ def write(classifier, folder, images) -> None:
     same, and the run is not lost.
     """
     import tfbackdoor
+    from tfbackdoor import errors
 
     formats = {} if FLAGS.export is None else {"formats": FLAGS.export}
     try:
         tfbackdoor.export_classifier(classifier, folder, images, **formats)
-    except ValueError as error:
-        print(f"Warning: {error}")
+    except Exception as error:  # The file itself is written by then.
+        print(f"Warning: {errors.sentence(error)}")

@@ -84,6 +84,20 @@ def test_shape_and_classes_of_each_kind_of_model(name):
     assert tfbackdoor.network.class_count(classifier) == specimens.CLASSES
 
 
+def test_the_way_out_of_channels_first_gives_the_same_scores():
+    images = specimens.batch(4)[0]
+    inputs, first = keras.Input((8, 8, 3)), keras.Input((3, 8, 8))
+    last = keras.layers.Permute((3, 1, 2))(inputs)
+    models = [
+        keras.Model(x, keras.layers.Dense(4)(keras.layers.Flatten()(y)))
+        for x, y in ((first, first), (inputs, last))
+    ]
+    models[1].set_weights(models[0].get_weights())
+    np.testing.assert_allclose(
+        models[1](images), models[0](images.transpose(0, 3, 1, 2)), rtol=1e-5
+    )
+
+
 def test_a_model_that_is_no_classifier_is_refused():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))

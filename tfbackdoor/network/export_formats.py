@@ -118,7 +118,7 @@ class _Inference(keras.Model):
         self.classifier = classifier
 
     def call(self, images):
-        return graph.call(self.classifier, images)
+        return graph.call_for_scores(self.classifier, images)
 
 
 @contextlib.contextmanager

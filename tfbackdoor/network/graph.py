@@ -101,6 +101,22 @@ def call(model: keras.Model, images, *, training: bool = False):
     return model(as_input(model, images), training=training)
 
 
+def call_for_scores(model: keras.Model, images):
+    """The one tensor that `model` gives for images, out of its list or dict.
+
+    Raises:
+        ValueError: where it gives several.
+    """
+    outputs = keras.tree.flatten(call(model, images))
+    if len(outputs) != 1:
+        raise ValueError(
+            "`classifier` must have one output: `output=` of load_classifier "
+            f"picks one by its name. Received: {model.name}, which has "
+            f"{len(outputs)} outputs."
+        )
+    return outputs[0]
+
+
 def as_input(model: keras.Model, images):
     """Images in the structure in which `model` takes its one input.
 
