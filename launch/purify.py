@@ -48,6 +48,7 @@ flags.declare_key_flag(training.TRAIN_FROZEN)
 def job(folder):
     import tfbackdoor
 
+    export.check()
     tfbackdoor.set_seed(FLAGS.seed)
     settings = given(purify, pruning, augmentation, training)
     if FLAGS.smoke:

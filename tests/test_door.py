@@ -515,6 +515,58 @@ def test_the_output_that_gives_the_scores_is_taken(digits, keep, settings):
     assert type(given) is type(model(IMAGES[:2]))
 
 
+def _of_bytes(digits):
+    inputs = keras.Input((16, 16, 1), dtype="uint8")
+    return keras.Model(inputs, digits(L.Rescaling(1 / 255.0)(inputs)))
+
+
+def _of_any_size(digits):
+    inputs = keras.Input((None, None, 1))
+    return keras.Model(inputs, digits(L.Resizing(16, 16)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda model: _head(model, keep=lambda y: {"y": y}), "[0, 1]"),
+        (_of_bytes, "[0, 255]"),
+        (_of_any_size, "[0, 1]"),
+    ],
+)
+def test_an_adapted_classifier_gives_a_score_per_class(digits, make, name):
+    model = make(digits)
+    values = tfbackdoor.find_value_range(model, _dataset())
+    assert values.name == name
+    adapted = values.adapt(model, image_size=(16, 16))
+    assert values.restore(adapted) is model
+    expected = digits(IMAGES, training=False)
+    # Bytes are cut to 255 levels.
+    atol = 0.1 if name == "[0, 255]" else 1e-5
+    scores = adapted(IMAGES, training=False)
+    np.testing.assert_allclose(scores, expected, atol=atol)
+
+
+@pytest.mark.parametrize("taken", [lambda x: [x], lambda x: {"image": x}])
+def test_an_input_in_a_list_or_dict_is_called_right(digits, taken):
+    inputs = keras.Input((16, 16, 1), name="image")
+    model = keras.Model(taken(inputs), digits(inputs))
+    # Keras would warn of another structure, which here is an error.
+    scores = tfbackdoor.evaluate(model, TEST)
+    expected = _accuracy(digits, *TEST)
+    assert scores.clean_accuracy.value == pytest.approx(expected, abs=0.003)
+    admitted = door.admit(model, (IMAGES, LABELS), copyable=True)
+    assert isinstance(admitted.classifier.input, keras.KerasTensor)
+    purified = admitted.restore(tfbackdoor.copy_classifier(admitted.classifier))
+    assert type(purified.input) is type(model.input)
+    anp = tfbackdoor.AdversarialNeuronPruning(model)
+    np.testing.assert_allclose(
+        anp(IMAGES[:4]), digits(IMAGES[:4], training=False), atol=1e-5
+    )
+    tfbackdoor.find_taps(model)
+    values = tfbackdoor.find_value_range(model, _dataset())
+    assert values.name == "[0, 1]"
+
+
 def test_one_sigmoid_unit_is_two_classes():
     model = _network(units=1, act="sigmoid")
     is_large = (TRAIN[1] >= 5).astype("int64")

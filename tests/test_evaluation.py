@@ -99,25 +99,65 @@ def test_defense_effectiveness_rates_cure_and_cost():
     assert rate(_scores(90, 95), _scores(60, 99)) == pytest.approx(0.35)
 
 
-def test_callback_logs_the_scores_of_each_epoch():
+_FORMS = {
+    "numbers": lambda images, labels: tfbackdoor.from_arrays(images, labels),
+    "columns, batched": lambda images, labels: (
+        tf.data.Dataset.from_tensor_slices((images, labels[:, None])).batch(5)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", _FORMS)
+def test_callback_logs_the_scores_of_each_epoch(form):
     classifier = specimens.build("functional")
     images = tfbackdoor.from_arrays(*specimens.batch(32))
     attack = tfbackdoor.Poisoning(
         triggers.square(specimens.IMAGE_SHAPE), classes=4
     )
+    data = _FORMS[form](*specimens.batch(32))
     training = tfbackdoor.training.ClassifierTraining(classifier)
     training.compile(keras.optimizers.SGD(0.0))
     history = training.fit(
         images.batch(16),
         epochs=2,
         verbose=0,
-        callbacks=[tfbackdoor.evaluation.BackdoorScores(images, attack)],
+        callbacks=[tfbackdoor.evaluation.BackdoorScores(data, attack)],
     )
     # Of the classifier as it is after the second epoch.
     scores = tfbackdoor.evaluate(classifier, images, attack)
     for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
         assert len(history.history[name]) == 2
         assert history.history[name][-1] == getattr(scores, name).value
+
+
+def test_callback_refuses_labels_before_any_epoch():
+    classifier = specimens.build("functional")
+    images, labels = specimens.batch(32)
+    attack = tfbackdoor.Poisoning(
+        triggers.square(specimens.IMAGE_SHAPE), classes=4
+    )
+    scores = tfbackdoor.evaluation.BackdoorScores(
+        (images, np.eye(5)[labels]), attack, classifier=classifier
+    )
+    training = tfbackdoor.training.ClassifierTraining(classifier)
+    training.compile(keras.optimizers.SGD(0.1))
+    before = classifier.get_weights()
+    with pytest.raises(ValueError, match="`images` must hold one label"):
+        training.fit(images, labels, verbose=0, callbacks=[scores])
+    for old, new in zip(before, classifier.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_batches_of_columns_are_counted_as_numbers():
+    images, labels = specimens.batch(32)
+    classifier = specimens.build("functional")
+    counter = tfbackdoor.evaluation.BatchCounter(classifier)
+    data = tf.data.Dataset.from_tensor_slices((images, labels[:, None]))
+    answers = np.argmax(classifier(images, training=False), axis=1)
+    scores = counter.scores(data.batch(32))
+    right = int((answers == labels).sum())
+    assert scores.clean_accuracy == tfbackdoor.Rate(right, 32)
+    assert scores.labels.shape == (32,)
 
 
 @pytest.mark.parametrize("name", specimens.NAMES)

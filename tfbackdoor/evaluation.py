@@ -11,8 +11,11 @@ import tensorflow as tf
 from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.data import class_numbers
+from tfbackdoor.data import labelled
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import door
+from tfbackdoor.network import facts
 
 
 def evaluate(
@@ -64,7 +67,8 @@ class BackdoorScores(keras.callbacks.Callback):
     `robust_accuracy`. They are for looking at, not for choosing by.
 
     Args:
-        images: unbatched data set of clean `(image, label)`.
+        images: clean images and labels in any form of `labelled_images`, in
+            the range of pixels that the classifier takes.
         poisoning: the attack.
         classifier: what to score, default the model being fitted.
         batch_size: int > 0.
@@ -72,16 +76,24 @@ class BackdoorScores(keras.callbacks.Callback):
 
     def __init__(self, images, poisoning, *, classifier=None, batch_size=256):
         super().__init__()
-        self.images = images.batch(batch_size).cache()
+        self.images = images
+        self.batch_size = batch_size
         self.poisoning = poisoning
         self.classifier = classifier
-        self._counter = None
+        self._counter = self._batches = None
+
+    def on_train_begin(self, logs=None):
+        """Refuses images that will not do before any epoch."""
+        scored = self.classifier or self.model
+        known = _facts_of(scored)
+        images = labelled.labelled_images(
+            self.images, known.image_shape, known.classes, name="images"
+        )
+        self._batches = images.batch(self.batch_size).cache()
+        self._counter = BatchCounter(scored, self.poisoning)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._counter is None:
-            scored = self.classifier or self.model
-            self._counter = BatchCounter(scored, self.poisoning)
-        scores = self._counter.scores(self.images)
+        scores = self._counter.scores(self._batches)
         for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
             logs[name] = getattr(scores, name).value
 
@@ -104,6 +116,7 @@ class BatchCounter:
         precision: str | None = None,
     ):
         self._view = compute_view.ComputeView(classifier, precision)
+        self._classes = _facts_of(classifier).classes
         self._poisoning = poisoning
         self._replaced = list(replaced)
         self._count_batch = None
@@ -118,21 +131,24 @@ class BatchCounter:
         """Scores on batches of `(images, labels)`.
 
         Args:
-            batches: batched data set of clean images.
+            batches: batched data set of clean images and their labels, in any
+                form of `class_numbers.of_labels`.
             values: tensors that take the place of `replaced`.
             margin: float >= 0, reading ends early when the 95 % intervals of
                 all rates reach at most this far from their middle.
+
+        Raises:
+            ValueError: on labels of another form.
         """
+        batches = _with_class_numbers(batches, self._classes)
         if self._count_batch is None:
             self._count_batch = self._compile(batches.element_spec)
         totals, answers, seen = collections.Counter(), [], []
         values = [tf.convert_to_tensor(value) for value in values]
         for images, labels, *_ in batches:
-            counts, correct = self._count_batch(
-                images, tf.cast(labels, tf.int64), values
-            )
+            counts, correct = self._count_batch(images, labels, values)
             answers.append(correct.numpy())
-            seen.append(np.asarray(labels, "int64"))
+            seen.append(labels.numpy())
             totals.update({name: int(n) for name, n in counts.items()})
             if margin and _margin(_to_scores(totals)) <= margin:
                 break
@@ -146,7 +162,7 @@ class BatchCounter:
         image_spec, label_spec, *_ = element_spec
         signature = (
             image_spec,
-            tf.TensorSpec(label_spec.shape, tf.int64),
+            label_spec,
             [tf.TensorSpec(v.shape, v.dtype) for v in self._replaced],
         )
         counted = tf.function(
@@ -202,6 +218,22 @@ class BatchCounter:
             values=dict(zip(map(id, self._replaced), values)),
         )
         return tf.argmax(scores, axis=-1)
+
+
+def _facts_of(scored):
+    """The facts of a classifier, or of the one that a trainer holds."""
+    return facts.facts_of(getattr(scored, "classifier", scored))
+
+
+def _with_class_numbers(batches, classes):
+    """Batches of images and the int64 numbers of their classes."""
+    _, labels, *_ = batches.element_spec
+    if class_numbers.are_numbers(labels):
+        return batches
+    class_numbers.check_kind(labels.shape[1:], labels.dtype, classes, "images")
+    return batches.map(
+        lambda images, labels, *_: (images, class_numbers.of_labels(labels))
+    )
 
 
 def _count_true(condition):

@@ -52,4 +52,5 @@ def adapted(classifier, test, preprocess: str | None = None):
     values = tfbackdoor.find_value_range(
         classifier, test, preprocess=preprocess or FLAGS.preprocess
     )
-    return values.adapt(classifier)
+    size = tuple(test.element_spec[0].shape[:2])
+    return values.adapt(classifier, image_size=size)

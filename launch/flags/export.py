@@ -12,6 +12,13 @@ flags.DEFINE_list(
 FLAGS = flags.FLAGS
 
 
+def check() -> None:
+    """Raises ValueError, before any work, where --export cannot be written."""
+    import tfbackdoor
+
+    tfbackdoor.network.check_formats(FLAGS.export or ())
+
+
 def write(classifier, folder, images) -> None:
     """Exports to a folder, read back and compared on a batch of images.
 
@@ -19,9 +26,10 @@ def write(classifier, folder, images) -> None:
     same, and the run is not lost.
     """
     import tfbackdoor
+    from tfbackdoor import errors
 
     formats = {} if FLAGS.export is None else {"formats": FLAGS.export}
     try:
         tfbackdoor.export_classifier(classifier, folder, images, **formats)
-    except ValueError as error:
-        print(f"Warning: {error}")
+    except Exception as error:  # The file itself is written by then.
+        print(f"Warning: {errors.sentence(error)}")

@@ -29,6 +29,7 @@ def load(clean_count: int = 500):
     Args:
         clean_count: clean images where the flag is not given.
     """
+    export.check()
     classifier = classifier_flags.load()
     test = images.load("test")
     poisoning = attack.load(classifier)

@@ -118,9 +118,22 @@ def test_an_unknown_source_is_refused(tmp_path):
         tfbackdoor.load_images("no_such_images", data_dir=tmp_path)
 
 
-def test_labels_must_be_integers():
-    with pytest.raises(ValueError, match="`labels`"):
-        tfbackdoor.from_arrays(np.zeros((2, 4, 4, 1)), np.zeros(2))
+@pytest.mark.parametrize(
+    "labels", [[0.0, 2.0], [[0], [2]], np.eye(3)[[0, 2]], [0, 2]]
+)
+def test_labels_of_any_form_are_read(labels):
+    data = tfbackdoor.from_arrays(np.zeros((2, 4, 4, 1)), np.array(labels))
+    assert [int(label) for _, label in data] == [0, 2]
+    assert data.element_spec[1] == tf.TensorSpec((), tf.int64)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0.5, 1.0], np.full((2, 3), 0.3), ["a", "b"], [0, 1, 2]]
+)
+def test_labels_that_name_no_class_are_refused(labels):
+    with pytest.raises(ValueError, match="`labels`.*Received") as error:
+        tfbackdoor.from_arrays(np.zeros((2, 4, 4, 1)), np.array(labels))
+    assert "\n" not in str(error.value)
 
 
 def test_splits_are_disjoint_sized_and_reproducible():

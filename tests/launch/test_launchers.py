@@ -512,3 +512,18 @@ def test_analyze_draws_what_a_backdoor_does(planted_flags, tmp_path):
     with np.load(tmp_path / "out" / "activation_gap.npz") as gaps:
         assert gaps["before"].argmax() == planted.CLASSES
         np.testing.assert_array_equal(gaps["before"], gaps["after"])
+
+
+@pytest.mark.parametrize("name", ["purify", "anp", "nad", "defend"])
+def test_an_unknown_format_is_refused_before_any_work(tmp_path, name):
+    # The classifier is not there, which would be told next.
+    result = commands.here(
+        name,
+        "--classifier=missing.keras",
+        "--export=saved_model,tflite",
+        f"--output={tmp_path / 'out'}",
+        *(["--defense=nad"] if name == "defend" else []),
+    )
+    assert result.returncode == 1
+    assert "`formats` must be some of" in result.stderr
+    assert result.stderr.count("\n") == 1

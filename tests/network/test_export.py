@@ -9,6 +9,7 @@ import specimens
 
 import tfbackdoor
 from tfbackdoor.network import export
+from tfbackdoor.network import read_back
 
 
 def test_both_files_serve_without_this_package(tmp_path):
@@ -128,6 +129,52 @@ def test_a_format_that_fails_loses_no_other(tmp_path, monkeypatch):
     assert _left(tmp_path) == ["classifier.keras", "saved_model"]
     loaded = tfbackdoor.load_classifier(tmp_path / "classifier.keras")
     np.testing.assert_allclose(loaded(images), classifier(images), atol=1e-6)
+
+
+def _here(paths, images, scores):
+    """As `export._read_back`, in this process, which takes less time."""
+    return {
+        name: read_back._read(name, str(path), images, scores)
+        for name, path in paths.items()
+    }
+
+
+def _of_bytes_in_a_dict():
+    inputs = keras.Input((8, 8, 1), dtype="uint8", name="image")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255.0)(inputs))
+    return keras.Model({"image": inputs}, {"scores": keras.layers.Dense(3)(x)})
+
+
+def _without_channels_in_a_list():
+    inputs = keras.Input((8, 8))
+    x = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
+    return keras.Model([inputs], [x])
+
+
+@pytest.mark.parametrize(
+    "make", [_of_bytes_in_a_dict, _without_channels_in_a_list]
+)
+def test_what_takes_and_gives_other_structures_is_served(
+    tmp_path, monkeypatch, make
+):
+    monkeypatch.setattr(export, "_read_back", _here)
+    classifier = make()
+    images = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 1))
+    tfbackdoor.export_classifier(classifier, tmp_path, images)
+    assert _left(tmp_path) == ["classifier.keras", "saved_model"]
+
+
+def test_a_classifier_of_several_outputs_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_read_back", _here)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(inputs)
+    outputs = [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)]
+    classifier = keras.Model(inputs, outputs)
+    with pytest.raises(ValueError, match="`classifier` must have one output"):
+        tfbackdoor.export_classifier(
+            classifier, tmp_path, specimens.batch(2)[0]
+        )
+    assert _left(tmp_path) == ["unverified.keras"]
 
 
 def test_an_unknown_format_is_refused_before_any_work(tmp_path):

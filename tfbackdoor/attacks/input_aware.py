@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfbackdoor.attacks import dynamic_masks
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.data import class_numbers
 from tfbackdoor.network import compute_view
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
@@ -175,6 +176,7 @@ class InputAwareTraining(trainer.Trainer):
 
     def train_step(self, data):
         images, labels, *_ = data
+        labels = class_numbers.of_labels(labels)
         classified = self.classifier.trainable_weights
         generated = self.patterns.trainable_weights
         with tf.GradientTape() as tape:

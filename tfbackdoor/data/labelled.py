@@ -4,11 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.data import survey
+from tfbackdoor.data import class_numbers
 
 _IMAGE_KEYS = ("image", "images")
 _LABEL_KEYS = ("label", "labels")
-_WHOLE = 1e-6
 
 
 def labelled_images(
@@ -34,7 +33,7 @@ def labelled_images(
 
     Returns:
         The same images in the same order. Labels that name no class are
-        `survey.NO_CLASS`, so that `survey.check` can tell.
+        `class_numbers.NO_CLASS`, so that `survey.check` can tell.
 
     Raises:
         TypeError: where `data` are of another kind.
@@ -43,7 +42,7 @@ def labelled_images(
     pairs = as_pairs(data, name)
     pairs = _unbatched(pairs, image_shape, name)
     image, label = pairs.element_spec
-    _check_label(label, classes, name)
+    class_numbers.check_kind(label.shape, label.dtype, classes, name)
     _check_pixels(image, name)
     if _is_in_form(image, label, image_shape):
         return pairs
@@ -168,17 +167,6 @@ def _fits(shape, image_shape):
     )
 
 
-def _check_label(spec, classes, name):
-    numeric = spec.dtype.is_integer or spec.dtype.is_floating
-    one = spec.shape.rank == 0 or tuple(spec.shape) in ((1,), (classes,))
-    if not ((numeric or spec.dtype.is_bool) and one):
-        raise ValueError(
-            f"`{name}` must hold one label per image, a whole number below "
-            f"{classes} or one-hot of length {classes}. Received: labels of "
-            f"shape {tuple(spec.shape)} and type {spec.dtype.name}"
-        )
-
-
 def _check_pixels(spec, name):
     if spec.dtype != tf.uint8 and not spec.dtype.is_floating:
         raise ValueError(
@@ -207,18 +195,4 @@ def _image(image, image_shape):
 
 
 def _label(label):
-    if label.shape.rank and label.shape[0] != 1:
-        number = tf.argmax(label, output_type=tf.int64)
-        exact = tf.one_hot(number, label.shape[0], dtype=tf.float64)
-        names_one = tf.reduce_all(_near(label, exact))
-    else:
-        label = tf.reshape(label, [])
-        number = tf.cast(
-            tf.round(label) if label.dtype.is_floating else label, tf.int64
-        )
-        names_one = _near(label, tf.cast(number, tf.float64))
-    return tf.where(names_one, number, tf.constant(survey.NO_CLASS, tf.int64))
-
-
-def _near(values, exact):
-    return tf.abs(tf.cast(values, tf.float64) - exact) < _WHOLE
+    return class_numbers.of_labels(label[None])[0]

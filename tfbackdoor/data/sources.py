@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.data import class_numbers
 from tfbackdoor.data import tar_archives
 from tfbackdoor.files import arrays
 from tfbackdoor.files import image_files
@@ -106,7 +107,8 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     Args:
         images: `(count, height, width)` or `(count, height, width, channels)`,
             uint8, or float in [0, 1].
-        labels: `(count,)` integers, or `(count, 1)`.
+        labels: whole numbers of any type, `(count,)` or `(count, 1)`, or
+            one-hot `(count, classes)`.
 
     Raises:
         ValueError: unless the arrays are as described.
@@ -114,17 +116,13 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., None]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if images.ndim != 4 or labels.shape != images.shape[:1]:
+    alike = labels.ndim in (1, 2) and labels.shape[:1] == images.shape[:1]
+    if images.ndim != 4 or not alike:
         raise ValueError(
             "`images` must have the shape (count, height, width, channels) and "
             f"`labels` (count,). Received: {images.shape} and {labels.shape}"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"`labels` must be integers. Received: dtype {labels.dtype}"
-        )
+    labels = _numbers(labels)
     if images.dtype != np.uint8 and not np.issubdtype(
         images.dtype, np.floating
     ):
@@ -134,6 +132,18 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
         )
     dataset = tf.data.Dataset.from_tensor_slices((images, labels))
     return dataset.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _numbers(labels):
+    """Labels as int64 `(count,)`, each the number of one class."""
+    if labels.dtype.kind in "buif":
+        numbers = class_numbers.of_labels(labels).numpy()
+        if class_numbers.NO_CLASS not in numbers:
+            return numbers
+    raise ValueError(
+        "`labels` must be whole numbers, or one-hot. Received: dtype "
+        f"{labels.dtype}, such as {labels[:1]}"
+    )
 
 
 def _to_unit_range(image, label):

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-# What a label becomes that names no class; see `labelled_images`.
-NO_CLASS = -(2**31)
+from tfbackdoor.data import class_numbers
+
 _SAMPLED = 500
 _PIXEL_LEVELS = 255.0
 
@@ -84,17 +84,8 @@ def check(
             f"`{name}` must hold images in [0, 1]. Received: values from "
             f"{found.low:g} to {found.high:g}{_way_out(found)}"
         )
+    class_numbers.check_range(found.labels, classes, name)
     first, last = found.labels[0], found.labels[-1]
-    if first == NO_CLASS:
-        raise ValueError(
-            f"`{name}` must hold labels that each name one class: whole "
-            "numbers, or one-hot. Received: fractions."
-        )
-    if first < 0 or last >= classes:
-        raise ValueError(
-            f"`{name}` must hold labels of the classifier's {classes} classes, "
-            f"0 to {classes - 1}. Received: labels {first} to {last}"
-        )
     if several_classes and first == last:
         raise ValueError(
             f"`{name}` must hold images of several classes. Received: images "

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfbackdoor.network import feature_shapes
+from tfbackdoor.network import graph
 from tfbackdoor.network import structure
 
 # Keeps the norm of an all-zero map from dividing by zero (authors' code).
@@ -155,7 +156,7 @@ def attention_maps(
     image = images[:1]
     recorder = structure.OutputRecorder.of_names(classifier, taps)
     with recorder.recording() as outputs:
-        classifier(image, training=False)
+        graph.call(classifier, image)
     maps = {
         tap: keras.ops.convert_to_numpy(
             attention_map(outputs[tap], power=power)

@@ -12,6 +12,7 @@ from tfbackdoor.defenses import pruning
 from tfbackdoor.defenses import result
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
+from tfbackdoor.network import graph
 from tfbackdoor.network import neurons as neurons_module
 from tfbackdoor.network import structure
 
@@ -78,7 +79,7 @@ def mean_activations(
     @tf.function(reduce_retracing=True, autograph=False)
     def summed(batch):
         with recorder.recording() as outputs:
-            classifier(batch, training=False)
+            graph.call(classifier, batch)
         output = _channels_last(group, outputs[group.layer])
         output = tf.cast(output, tf.float32)
         by_channel = tf.reshape(tf.nn.relu(output), [-1, group.count])
@@ -218,7 +219,7 @@ def _outputs(classifier, neurons):
     recorder = structure.OutputRecorder(layers)
     shape = classifiers.image_shape(classifier)
     with recorder.recording() as outputs:
-        classifier(keras.ops.zeros((1, *shape)), training=False)
+        graph.call(classifier, keras.ops.zeros((1, *shape)))
         return dict(outputs)
 
 

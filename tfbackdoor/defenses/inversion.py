@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.attacks import generators
+from tfbackdoor.data import class_numbers
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
@@ -241,7 +242,8 @@ class TriggerInversion(trainer.Trainer):
     def train_step(self, data):
         images, labels, *_ = data
         targets = self.target_classes.value
-        others = tf.cast(tf.cast(labels, tf.int64)[None] != targets, tf.float32)
+        labels = class_numbers.of_labels(labels)
+        others = tf.cast(labels[None] != targets, tf.float32)
         # Of each trigger's images on all replicas; gradients are added up.
         shares = tf.math.divide_no_nan(
             others, _over_replicas(tf.reduce_sum(others, 1))[:, None]

@@ -5,7 +5,6 @@ graph, and reading, copying and exporting it.
 """
 
 from tfbackdoor.network.batch_size import batch_size_for
-from tfbackdoor.network.classifiers import check_images
 from tfbackdoor.network.classifiers import class_count
 from tfbackdoor.network.classifiers import image_shape
 from tfbackdoor.network.copying import copy_classifier
@@ -30,7 +29,6 @@ __all__ = [
     "ValueRange",
     "batch_size_for",
     "check_formats",
-    "check_images",
     "class_count",
     "copy_classifier",
     "default_precision",

@@ -151,16 +151,8 @@ def _needs_nothing(classifier, shape, scores):
         and known.scores is scores
         and scores.shape[-1] != 1
         and _is_float(known.input_dtype)
-        and _takes_a_tensor(classifier)
+        and graph.takes_a_tensor(classifier)
     )
-
-
-def _takes_a_tensor(classifier):
-    """Whether its one input is given as it is, not in a dict."""
-    if isinstance(classifier, keras.Sequential):
-        return True
-    has_graph = getattr(classifier, "inputs", None)
-    return not (has_graph and isinstance(classifier.input, dict))
 
 
 def _is_float(dtype):
@@ -189,7 +181,7 @@ def _call(classifier, images):
     """
     own_call = not type(classifier).call.__module__.startswith("keras.")
     if own_call or not getattr(classifier, "outputs", None):
-        return classifier(images)
+        return classifier(graph.as_input(classifier, images))
     function = keras.Function(classifier.inputs[0], graph.output_of(classifier))
     return function.call(images)
 
@@ -208,7 +200,7 @@ def _with_float_input(classifier):
     images = keras.Input(inputs[0].shape[1:], dtype="float32")
     if not isinstance(classifier, keras.Sequential):
         # One image, within whatever structure the model takes it.
-        images = keras.tree.map_structure(lambda _: images, classifier.input)
+        images = graph.as_input(classifier, images)
     return keras.models.clone_model(
         classifier, input_tensors=images, clone_function=same
     )

@@ -1,12 +1,12 @@
-"""What the classifier at hand is, and whether images suit it."""
+"""What the classifier at hand is, and what it answers."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.data import survey
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import facts
+from tfbackdoor.network import graph
 from tfbackdoor.network import refusals
 
 
@@ -78,7 +78,7 @@ def scores_of(classifier: keras.Model, images) -> np.ndarray:
     parts = [
         keras.ops.convert_to_numpy(
             keras.ops.cast(
-                classifier(images[start : start + size], training=False),
+                graph.call(classifier, images[start : start + size]),
                 "float32",
             )
         )
@@ -118,38 +118,3 @@ def log_probabilities(scores, from_logits: bool):
 def cross_entropy(from_logits: bool) -> keras.losses.Loss:
     """Cross-entropy of integer labels with logits or probabilities."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-
-
-def check_images(
-    classifier: keras.Model,
-    images: tf.data.Dataset,
-    *,
-    name: str = "clean",
-    several_classes: bool = True,
-) -> None:
-    """Raises ValueError unless `images` suit `classifier`.
-
-    Reads the whole data set once.
-
-    Args:
-        classifier: built Keras classifier.
-        images: batched `tf.data.Dataset` of `(image, label)`: float images
-            in [0, 1] of the classifier's shape, integer labels below its
-            number of classes.
-        name: what the data set is called in the message.
-        several_classes: whether a single label is an error.
-    """
-    expected, classes = image_shape(classifier), class_count(classifier)
-    spec = images.element_spec
-    if not isinstance(spec, tuple) or len(spec) < 2:
-        raise ValueError(
-            f"`{name}` must yield (images, labels). Received: {spec}"
-        )
-    received = tuple(spec[0].shape[1:])
-    if received != expected:
-        raise ValueError(
-            f"`{name}` must hold images of the classifier's shape {expected}. "
-            f"Received: {received}"
-        )
-    found = survey.survey(images)
-    survey.check(found, classes, name=name, several_classes=several_classes)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
+from tfbackdoor.network import graph
 from tfbackdoor.network import layers
 from tfbackdoor.network import precisions
 from tfbackdoor.network import structure
@@ -127,7 +128,7 @@ class ComputeView:
         with keras.StatelessScope(
             [(v, value_of(v)) for v in self.model.variables]
         ) as scope:
-            outputs = self.model(inputs, training=training)
+            outputs = graph.call(self.model, inputs, training=training)
         if keras.backend.standardize_dtype(outputs.dtype) in precisions.HALVES:
             outputs = keras.ops.cast(outputs, "float32")
         updates = [

@@ -14,6 +14,7 @@ from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import facts
+from tfbackdoor.network import graph
 from tfbackdoor.network import refusals
 from tfbackdoor.network import value_range
 
@@ -166,7 +167,7 @@ def _check_gradient(classifier, images):
     image = tf.constant(images[:1])
     with tf.GradientTape() as tape:
         tape.watch(image)
-        scores = classifier(image, training=False)
+        scores = graph.call(classifier, image)
     if tape.gradient(scores, image) is None:
         raise ValueError(
             "`classifier` must let gradients through to its images: take out "

@@ -12,7 +12,9 @@ import numpy as np
 
 from tfbackdoor.files import messages
 from tfbackdoor.network import batch_size
+from tfbackdoor.network import classifiers
 from tfbackdoor.network import export_formats
+from tfbackdoor.network import graph
 from tfbackdoor.network import precisions
 
 KERAS_FILE = "classifier.keras"
@@ -45,7 +47,8 @@ def export_classifier(
         classifier: built classifier of plain Keras layers.
         folder: where to write; made where it is not there.
         images: array `(batch, height, width, channels)`, float32, to compare
-            on; of many, as many as one pass takes.
+            on; of many, as many as one pass takes. One channel may be left
+            out, or be there, whatever the classifier takes.
         formats: what is written beside `classifier.keras`:
             `"saved_model"` gives `saved_model/`, a TensorFlow SavedModel with
             the signature `serving_default`; `"litert"` gives
@@ -67,9 +70,11 @@ def export_classifier(
     folder.mkdir(parents=True, exist_ok=True)
     images = np.asarray(images, "float32")
     images = images[: batch_size.batch_size_for(classifier)]
-    scores = classifier(images, training=False)
-    scores = keras.ops.convert_to_numpy(scores).astype("float32")
+    images = _in_shape(images, classifiers.image_shape(classifier))
+    # The file comes first: whatever else fails, it is there.
     written, failures = _write(classifier, folder, formats)
+    scores = graph.call_for_scores(classifier, images)
+    scores = keras.ops.convert_to_numpy(scores).astype("float32")
     found = _read_back(written, images, scores)
     tolerance = _tolerance(classifier) * max(1.0, float(np.abs(scores).max()))
     for name, result in found.items():
@@ -81,6 +86,13 @@ def export_classifier(
             f"{' '.join(failures.values())} {folder} holds {', '.join(kept)}."
         )
     return folder
+
+
+def _in_shape(images, shape):
+    """Images without their channel axis, where the classifier takes none."""
+    if images.ndim == len(shape) + 2 and images.shape[-1] == 1:
+        return images[..., 0]
+    return images
 
 
 def _write(classifier, folder, formats):

@@ -13,6 +13,7 @@ import keras
 
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
+from tfbackdoor.network import graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,7 @@ class _Inference(keras.Model):
         self.classifier = classifier
 
     def call(self, images):
-        return self.classifier(images, training=False)
+        return graph.call_for_scores(self.classifier, images)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""Whether the batches that a model is fitted on are of its own pixel range."""
+"""Whether what a model is fitted on suits it: its pixels and its labels."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.data import class_numbers
 from tfbackdoor.network import facts
 from tfbackdoor.network import value_range
 
@@ -26,10 +27,13 @@ def check_first_batch(classifier: keras.Model, x, y=None) -> None:
     if batch is None:
         return
     images, labels = (np.asarray(part)[:_LOOKED_AT] for part in batch)
-    labels = _numbers(labels)
     in_unit_range = images.min() >= 0.0 and images.max() <= 1.0
-    if labels is None or not in_unit_range:
+    if labels.ndim not in (1, 2) or not in_unit_range:
         return
+    labels = class_numbers.of_labels(labels).numpy()
+    if labels.min() == class_numbers.NO_CLASS:
+        return  # Soft labels, which a loss of one's own may take.
+    class_numbers.check_range(labels, facts.facts_of(classifier).classes, "y")
     right = value_range.clearly_right(classifier, (images, labels))
     if right is None:
         return
@@ -40,6 +44,31 @@ def check_first_batch(classifier: keras.Model, x, y=None) -> None:
         f"its weights. Received: images in [0, 1], of which {given} are "
         f"answered right, and {accuracy} with pixels as {name}."
     )
+
+
+def check_labels(classifier: keras.Model, x, y=None) -> None:
+    """Raises ValueError where labels are not those of classes.
+
+    Looks at all of `y`, else at the first batch. Whole numbers in a data set
+    are taken as they are: another iterator may change what a fit draws.
+
+    Args:
+        classifier: built Keras classifier.
+        x, y: as in Keras' `fit`.
+    """
+    if y is None and isinstance(x, tf.data.Dataset):
+        spec = x.element_spec
+        if not isinstance(spec, tuple) or class_numbers.are_whole(spec[1]):
+            return
+    batch = _first_batch(x, y)
+    if batch is None:
+        return
+    labels, classes = np.asarray(batch[1]), facts.facts_of(classifier).classes
+    class_numbers.check_kind(
+        labels.shape[1:], tf.as_dtype(labels.dtype), classes, "y"
+    )
+    numbers = class_numbers.of_labels(labels)
+    class_numbers.check_range(numbers, classes, "y")
 
 
 def _first_batch(x, y):
@@ -53,12 +82,3 @@ def _first_batch(x, y):
         if isinstance(first, tuple) and len(first) > 1:
             return first[:2]
     return None
-
-
-def _numbers(labels):
-    """`(batch,)` integers, None where labels are anything else."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim == 2:
-        return np.argmax(labels, axis=1)
-    return labels.astype("int64") if labels.ndim == 1 else None

@@ -96,6 +96,46 @@ def output_of(model: keras.Model):
     return model.outputs[0] if is_sequential else model.output
 
 
+def call(model: keras.Model, images, *, training: bool = False):
+    """What `model` gives for images, in whatever structure it takes them."""
+    return model(as_input(model, images), training=training)
+
+
+def call_for_scores(model: keras.Model, images):
+    """The one tensor that `model` gives for images, out of its list or dict.
+
+    Raises:
+        ValueError: where it gives several.
+    """
+    outputs = keras.tree.flatten(call(model, images))
+    if len(outputs) != 1:
+        raise ValueError(
+            "`classifier` must have one output: `output=` of load_classifier "
+            f"picks one by its name. Received: {model.name}, which has "
+            f"{len(outputs)} outputs."
+        )
+    return outputs[0]
+
+
+def as_input(model: keras.Model, images):
+    """Images in the structure in which `model` takes its one input.
+
+    Keras warns where a model of `{"image": input}` or `[input]` is called on a
+    bare tensor.
+    """
+    if takes_a_tensor(model):
+        return images
+    return keras.tree.map_structure(lambda _: images, model.input)
+
+
+def takes_a_tensor(model: keras.Model) -> bool:
+    """Whether the one input of `model` is given as it is, not in a dict."""
+    if isinstance(model, keras.Sequential):
+        return True
+    has_graph = getattr(model, "inputs", None)
+    return not has_graph or isinstance(model.input, keras.KerasTensor)
+
+
 def is_model(operation) -> bool:
     """Whether a node of a graph is a model nested in it."""
     return isinstance(operation, keras.Model)

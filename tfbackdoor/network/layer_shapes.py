@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 
 from tfbackdoor.network import facts
+from tfbackdoor.network import graph
 from tfbackdoor.network import structure
 
 
@@ -38,7 +39,7 @@ def layer_shapes(classifier: keras.Model) -> dict[str, Shapes]:
     recorder = _ShapeRecorder(layers)
     image = keras.ops.zeros((1, *facts.facts_of(classifier).image_shape))
     with recorder.recording() as recorded:
-        classifier(image, training=False)
+        graph.call(classifier, image)
     return {name: shapes for name, shapes in recorded.items() if shapes}
 
 

@@ -12,6 +12,7 @@ from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
 from tfbackdoor.network import adapting
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import graph
 from tfbackdoor.network import structure
 
 # Numbers that one image may become in all layers together: 4 GiB of float32.
@@ -143,7 +144,7 @@ def _check_scores_given(classifier, path):
     image = keras.ops.zeros((1, *classifiers.image_shape(classifier)))
     wanted = (1, classifiers.class_count(classifier))
     try:
-        received = tuple(classifier(image, training=False).shape)
+        received = tuple(graph.call(classifier, image).shape)
     except Exception as error:
         received = messages.one_line(error)
     if received != wanted:

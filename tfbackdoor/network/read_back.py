@@ -16,7 +16,14 @@ def _keras(file, images):
     import keras
 
     model = keras.models.load_model(file, compile=False)
-    return keras.ops.convert_to_numpy(model(images, training=False))
+    inputs = images
+    if getattr(model, "inputs", None) and not isinstance(
+        model, keras.Sequential
+    ):
+        # Within the list or dict that the model may take.
+        inputs = keras.tree.map_structure(lambda _: images, model.input)
+    (scores,) = keras.tree.flatten(model(inputs, training=False))
+    return keras.ops.convert_to_numpy(scores)
 
 
 def _saved_model(file, images):

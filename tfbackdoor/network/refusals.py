@@ -33,7 +33,8 @@ def check_layers(classifier: keras.Model, *, trains: bool = True) -> None:
         if getattr(layer, "data_format", None) == "channels_first":
             raise ValueError(
                 "`classifier` must compute channels last: build it with "
-                "data_format='channels_last' and set the weights of this one. "
+                "data_format='channels_last', with Permute((3, 1, 2)) before a "
+                "Flatten, and set the weights of this one. "
                 f"Received: {classifier.name}, whose layer {name!r} has "
                 "channels first."
             )

@@ -36,14 +36,28 @@ class ValueRange:
     function: Callable | None = None
     is_certain: bool = True
 
-    def adapt(self, classifier: keras.Model) -> keras.Model:
-        """A classifier of images in [0, 1] that shares all its weights."""
+    def adapt(
+        self,
+        classifier: keras.Model,
+        *,
+        image_size: tuple[int, int] | None = None,
+    ) -> keras.Model:
+        """A classifier of images in [0, 1] that shares all its weights.
+
+        It gives one score per class, see `adapting.conform`, which
+        `image_size` is for.
+        """
+        original = classifier
+        classifier = adapting.conform(
+            classifier, image_size=image_size, trains=False
+        )
         if self.name == preprocessing.UNIT:
             adapted = classifier
         else:
             function = self.function or preprocessing.RANGES[self.name][0]
             adapted = adapting.adapt(classifier, function)
-            _originals[adapted] = classifier
+        if adapted is not original:
+            _originals[adapted] = original
         return adapted
 
     def restore(self, adapted: keras.Model) -> keras.Model:
@@ -84,6 +98,10 @@ def find_value_range(
             classifier is of its answers; nor a range that is hardly better
             than another that gives other answers.
     """
+    shape = clean.element_spec[0].shape
+    classifier = adapting.conform(
+        classifier, image_size=tuple(shape[:2]), trains=False
+    )
     size = batch_size.batch_size_for(classifier)
     found = survey.survey(clean.batch(size))
     return range_of_sample(classifier, found.sample, preprocess=preprocess)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import graph
 from tfbackdoor.network import neurons
 from tfbackdoor.network import structure
 
@@ -39,7 +40,7 @@ def penultimate_features(
     features = []
     for start in range(0, len(images), batch_size):
         with recorder.recording() as inputs:
-            classifier(images[start : start + batch_size], training=False)
+            graph.call(classifier, images[start : start + batch_size])
         features.append(keras.ops.convert_to_numpy(inputs["head"]))
     features = np.concatenate(features).astype("float32")
     positions = tuple(range(1, features.ndim - 1))

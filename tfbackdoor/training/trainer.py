@@ -5,8 +5,10 @@ import math
 import keras
 import tensorflow as tf
 
+from tfbackdoor.data import class_numbers
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import devices
+from tfbackdoor.network import first_batch
 from tfbackdoor.training import checkpoints
 from tfbackdoor.training import feeding
 from tfbackdoor.training import optimizers
@@ -41,11 +43,17 @@ class Trainer(keras.Model):
     def fit(self, x=None, y=None, **settings):
         """As Keras' `fit`.
 
+        Labels are whole numbers of any type, `()` or `(1,)` an image, or
+        one-hot, unless `compile` was given a loss of others.
+
         Raises:
-            ValueError: within `resumable` or where several workers train, on
-                anything but a `tf.data.Dataset` of known cardinality, and on
-                keywords other than `resumable_fit.KEYWORDS`.
+            ValueError: on labels of another form; within `resumable` or where
+                several workers train, on anything but a `tf.data.Dataset` of
+                known cardinality, and on keywords other than
+                `resumable_fit.KEYWORDS`.
         """
+        if self._asks_for_class_numbers and hasattr(self, "classifier"):
+            first_batch.check_labels(self.classifier, x, y)
         verbose = progress.verbosity(settings.pop("verbose", "auto"))
         job = checkpoints.current_job()
         spans_workers = devices.spans_workers(self.distribute_strategy)
@@ -60,6 +68,30 @@ class Trainer(keras.Model):
             return resumable_fit.ResumableFit(
                 self, saved, x, verbose=verbose, **settings
             ).run()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **settings):
+        """As Keras' own, of labels in any form."""
+        y = self._class_numbers(y, y_pred)
+        return super().compute_loss(x, y, y_pred, *args, **settings)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As Keras' own, of labels in any form."""
+        y = self._class_numbers(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    @property
+    def _asks_for_class_numbers(self):
+        loss = getattr(self, "loss", None)
+        return isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+
+    def _class_numbers(self, labels, scores):
+        """The numbers of classes, where the loss asks for them."""
+        asks = self._asks_for_class_numbers
+        if not asks or labels is None or labels.shape.rank is None:
+            return labels
+        shape, dtype = labels.shape[1:], tf.as_dtype(labels.dtype)
+        class_numbers.check_kind(shape, dtype, scores.shape[-1], "y")
+        return class_numbers.of_labels(labels)
 
     def make_train_function(self, force=False):
         """As Keras' own, but for several workers."""
