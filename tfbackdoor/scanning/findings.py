@@ -142,11 +142,14 @@ class Scan:
     def probability(self) -> float:
         """Of a backdoor, where half of the networks have one.
 
-        `1 / (1 + exp(-(a + b * strength)))`, the strength of the class for
-        which all signals together are strongest.
+        `1 / (1 + exp(-(a + b * strength)))`; the verdict is a rule of its own.
         """
-        strength = float(self._together.max())
-        return 1.0 / (1.0 + math.exp(-(_INTERCEPT + _SLOPE * strength)))
+        return 1.0 / (1.0 + math.exp(-(_INTERCEPT + _SLOPE * self.strength)))
+
+    @property
+    def strength(self) -> float:
+        """The largest sum of all signals' strengths for one class."""
+        return float(self._together.max())
 
     @property
     def suspected(self) -> int | None:

@@ -10,7 +10,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import structure
 
-_IMAGES = 8
+_IMAGES, _FEW_CLASSES = 8, 20
 _STEPS = 20
 _RATE = 0.1
 _MOST_IMAGES = 512
@@ -35,7 +35,7 @@ def largest_margins(
 
     Unlike the authors' 300 steps from 30 random images and the largest of the
     30, these are 20 steps along the gradient's sign, 0.1 falling to 0, from 8
-    clean images, and the median of the 8.
+    clean images (4 of more than 20 classes), and the median of the 8.
 
     Args:
         classifier: built Keras classifier; it is not changed.
@@ -51,24 +51,24 @@ def largest_margins(
     IEEE S&P 2024.
     """
     classes = classifiers.class_count(classifier)
+    count = _IMAGES if classes <= _FEW_CLASSES else _IMAGES // 2
     batches = sampling.training_batches(
-        clean, _IMAGES, seed=seed, replacement=True
+        clean, count, seed=seed, replacement=True
     )
     images, _ = next(batches.as_numpy_iterator())
     at_once = batch_size.batch_size_for(
         classifier, most=_MOST_IMAGES, training=True
     )
     ascend = _ascent(classifier, precision)
-    pairs = classes * len(images)
-    starts = np.tile(images, (classes, 1, 1, 1))
-    wanted = np.repeat(np.arange(classes), len(images))
-    margins = []
+    pairs = classes * count
+    margins = np.empty(pairs)
     for first in range(0, pairs, at_once):
         # The last group overlaps the one before it: one shape, one trace.
         first = max(0, min(first, pairs - at_once))
-        group = slice(first, first + at_once)
-        margins[first:] = ascend(starts[group], wanted[group]).numpy()
-    return np.median(np.reshape(margins, (classes, -1)), axis=1)
+        group = np.arange(first, min(first + at_once, pairs))
+        wanted, start = np.divmod(group, count)
+        margins[group] = ascend(images[start], wanted).numpy()
+    return np.median(margins.reshape(classes, count), axis=1)
 
 
 def _ascent(classifier, precision):
