@@ -7,14 +7,9 @@ import math
 import numpy as np
 
 from tfbackdoor.defenses import inverted_triggers
+from tfbackdoor.scanning import limits
 from tfbackdoor.scanning import outliers
 
-# Of each signal what is unusual and what is extreme, among ten classes.
-_PATCH = (2.5, 3.5)
-_MARGIN = (2.5, 4.0)
-_WAVE = (0.35, 0.5)
-_ONE_TO_ONE = (0.25, 0.4)
-_GATHERED, _TIMES_CHANCE = 0.6, 3.0
 _LEAST_MARGIN, _LEAST_MARGIN_SPREAD = 1e-3, 0.15
 _MOST_STRENGTH = 2.0
 _MOST_SUSPECTS = 3
@@ -66,7 +61,7 @@ class Scan:
         2.5 and 3.5 among ten classes; among more the largest is larger by
         chance alone, so that the limits rise to be met by chance as seldom.
         """
-        return self._raised(_PATCH)
+        return self._limits_of("patch")
 
     @property
     def margin_anomalies(self) -> np.ndarray:
@@ -92,14 +87,16 @@ class Scan:
             for values in (self.wave_answers, self.one_to_one)
         )
         found = {
-            "patch": np.nan_to_num(self.anomalies) / self.limits[1],
-            "margin": self.margin_anomalies / self._raised(_MARGIN)[1],
-            "wave": waves / _WAVE[1],
-            "permutation": none + np.mean(one_to_one) / _ONE_TO_ONE[1],
-            "errors": np.nan_to_num(self.error_shares) / self._least_share,
+            "patch": np.nan_to_num(self.anomalies),
+            "margin": self.margin_anomalies,
+            "wave": waves,
+            "permutation": none + np.mean(one_to_one),
+            "errors": np.nan_to_num(self.error_shares),
         }
         return {
-            name: np.clip(values, 0.0, _MOST_STRENGTH)
+            name: np.clip(
+                values / self._limits_of(name)[1], 0.0, _MOST_STRENGTH
+            )
             for name, values in found.items()
         }
 
@@ -107,10 +104,12 @@ class Scan:
     def verdict(self) -> str:
         """`"backdoored"`, `"suspicious"` or `"nothing found"`.
 
-        Backdoored: a signal is extreme for a class, or two are unusual for
-        the same class. Suspicious: one is. Nothing found: none is, which says
-        nothing of triggers that none of them sees. A search in which no
-        trigger succeeded, and fewer than 4 classes, are suspicious at best.
+        Backdoored: a signal is extreme for a class (but errors alone prove
+        nothing), two are unusual for the same class, or all together are
+        extreme for it. Suspicious: one is unusual, or all together. Nothing
+        found: none is, which says nothing of triggers that none of them sees.
+        A search in which no trigger succeeded, and fewer than 4 classes, are
+        suspicious at best.
         """
         if len(self.anomalies) < _FEWEST_CLASSES or not self.succeeded:
             return "suspicious"
@@ -130,7 +129,7 @@ class Scan:
         60 % of them, and three times its share by chance.
         """
         largest = int(np.argmax(self.error_shares))
-        gathers = self.error_shares[largest] >= self._least_share
+        gathers = self.error_shares[largest] >= self._limits_of("errors")[1]
         return largest if gathers else None
 
     @property
@@ -186,29 +185,19 @@ class Scan:
 
     @property
     def _extreme(self):
-        """`(classes,)`, whether a signal but the errors alone is extreme."""
+        """`(classes,)`, whether a signal or all together are extreme."""
         proofs = [v for k, v in self.strengths.items() if k != "errors"]
-        return np.max(proofs, axis=0) >= 1.0
+        extreme = np.max(proofs, axis=0) >= 1.0
+        return extreme | (self._together >= limits.TOGETHER[1])
 
     @property
     def _unusual(self):
-        """`(classes,)`, how many signals are unusual."""
-        limits = {
-            "patch": self.limits,
-            "margin": self._raised(_MARGIN),
-            "wave": _WAVE,
-            "permutation": _ONE_TO_ONE,
-            "errors": (1.0, 1.0),
-        }
-        return sum(
-            (self.strengths[name] >= unusual / extreme).astype(int)
-            for name, (unusual, extreme) in limits.items()
-        )
-
-    @property
-    def _least_share(self):
-        by_chance = 1.0 / (len(self.error_shares) - 1)
-        return max(_GATHERED, _TIMES_CHANCE * by_chance)
+        """`(classes,)`, how many signals are unusual; one if together."""
+        count = np.zeros(len(self.anomalies), int)
+        for name, strength in self.strengths.items():
+            unusual, extreme = self._limits_of(name)
+            count += strength >= unusual / extreme
+        return np.maximum(count, self._together >= limits.TOGETHER[0])
 
     def __str__(self):
         if self.verdict == "backdoored":
@@ -247,9 +236,8 @@ class Scan:
             },
         }
 
-    def _raised(self, limits):
-        classes = len(self.anomalies)
-        return tuple(outliers.limit_of(x, classes) for x in limits)
+    def _limits_of(self, signal):
+        return limits.limits_of(signal, len(self.anomalies))
 
 
 def _listed(values):
