@@ -38,7 +38,6 @@ _COLUMNS = (
 )
 # An attack that fails leaves no backdoor to find; its row does not count.
 _LEARNT = 0.5
-_RIDGE = 1e-2
 _NEWTON_STEPS = 50
 
 
@@ -177,15 +176,19 @@ def area(scores, positive) -> float:
 
 
 def fit(strengths, positive):
-    """Intercept and slope of a logistic regression, by Newton's method."""
+    """Intercept and slope of a logistic regression, as Platt (1999) fits them.
+
+    The wanted answers are (n + 1) / (n + 2) and 1 / (n + 2), not 1 and 0: where
+    the strengths of n networks of each kind lie apart, no slope is too steep.
+    """
+    many, few = positive.sum(), (~positive).sum()
+    wanted = np.where(positive, (many + 1) / (many + 2), 1 / (few + 2))
     inputs = np.stack([np.ones_like(strengths), strengths], axis=1)
     weights = np.zeros(2)
     for _ in range(_NEWTON_STEPS):
         answers = 1.0 / (1.0 + np.exp(-inputs @ weights))
-        slope = inputs.T @ (answers - positive) + _RIDGE * weights
-        spread = (answers * (1.0 - answers))[:, None]
-        curve = inputs.T @ (spread * inputs) + _RIDGE * np.eye(2)
-        weights -= np.linalg.solve(curve, slope)
+        curve = inputs.T @ ((answers * (1.0 - answers))[:, None] * inputs)
+        weights -= np.linalg.solve(curve, inputs.T @ (answers - wanted))
     return weights
 
 

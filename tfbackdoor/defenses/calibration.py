@@ -47,7 +47,7 @@ def choose_epsilon(
         epsilon in [0.01, 1].
     """
     wanted = loss_in_classes * math.log(classifiers.class_count(classifier))
-    probe = _Probe(classifier, seed=seed, precision=precision)
+    probe = PerturbedLoss(classifier, seed=seed, precision=precision)
     probe.compile(optimizers.CoupledSGD(0.0))
     batches = clean.take(_BATCHES).cache()
     low, high = _RANGE
@@ -61,7 +61,7 @@ def choose_epsilon(
     return round(math.sqrt(low * high), 3)
 
 
-class _Probe(adversarial_neuron_pruning.AdversarialNeuronPruning):
+class PerturbedLoss(adversarial_neuron_pruning.AdversarialNeuronPruning):
     """Only the loss under perturbation: no gradients of the masks."""
 
     def train_step(self, data):
