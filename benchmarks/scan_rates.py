@@ -1,67 +1,211 @@
 """How often a scan is right, on networks with and without a backdoor.
 
-    python benchmarks/scan_rates.py --networks=6
+    python benchmarks/scan_rates.py --networks=networks --rows=rows.csv
 
-Trains small networks on the embedded digits, half of them backdoored with
-triggers and targets that change from one to the next, and scans each.
+scans the networks of a folder that `scan_networks.py` or `launch.train` filled
+and adds a row for each to a table; what is there is left out. Then it prints
+how often the verdicts are right, and how well the probability is calibrated.
+`--figure=roc.svg` draws the receiver operating characteristic, and `--fit`
+prints the coefficients of `Scan.probability` that these rows would give. For
+networks of other images:
+
+    ... --dataset=cifar10 --data_dir=DIR --share=0.9 --data_seed=7
 """
 
 import argparse
+import collections
+import csv
+import json
+import pathlib
 
-import keras
+import numpy as np
 
 import tfbackdoor
+from tfbackdoor.report import canvas
 
-_TRIGGERS = ("checkerboard", "square", "grid")
-_EPOCHS = 12
-
-
-def _train(seed, *, backdoored):
-    """A network, and its target or None."""
-    tfbackdoor.set_seed(seed)
-    images = tfbackdoor.in_memory(tfbackdoor.load_images("digits", "train"))
-    attacker, defender = tfbackdoor.split_images(images, [0.7, 0.3], seed=seed)
-    shape, target = tuple(images.element_spec[0].shape), None
-    if backdoored:
-        target = (3 * seed) % 10
-        trigger = tfbackdoor.make_trigger(_TRIGGERS[seed % 3], shape)
-        attacker, _ = tfbackdoor.attacks.poison(
-            attacker,
-            tfbackdoor.Poisoning(
-                trigger, classes=10, target=target, rate=0.1, seed=seed
-            ),
-        )
-    classifier = tfbackdoor.models.wide_resnet(shape, 10, depth=10, width=2)
-    batches = tfbackdoor.augment(
-        tfbackdoor.training_batches(attacker, 32, seed=seed),
-        padding=1,
-        flip=False,
-        seed=seed,
-    )
-    training = tfbackdoor.training.ClassifierTraining(classifier)
-    rate = keras.optimizers.schedules.CosineDecay(0.05, _EPOCHS * len(batches))
-    training.compile(tfbackdoor.training.CoupledSGD(rate, l2=5e-4))
-    training.fit(batches, epochs=_EPOCHS, verbose=0)
-    return classifier, target, defender
+_SIGNALS = ("patch", "margin", "wave", "permutation", "errors")
+_COLUMNS = (
+    "name",
+    "kind",
+    "architecture",
+    "target",
+    "success",
+    "verdict",
+    "suspected",
+    "probability",
+    "strength",
+    *_SIGNALS,
+)
+# An attack that fails leaves no backdoor to find; its row does not count.
+_LEARNT = 0.5
+_NEWTON_STEPS = 50
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=6)
-    parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--networks", type=pathlib.Path)
+    parser.add_argument("--rows", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--figure", type=pathlib.Path)
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data_dir")
+    parser.add_argument("--share", type=float, help="default: the test images")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--data_seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    print("| seed | target | verdict | largest anomaly | share of errors |")
+    if arguments.networks is not None:
+        scan_folders(arguments)
+    rows = [row for path in arguments.rows for row in read(path)]
+    counted = [row for row in rows if row["learnt"]]
+    print_verdicts(counted)
+    backdoored = np.array([row["target"] != "" for row in counted])
+    probability = np.array([float(row["probability"]) for row in counted])
+    print(
+        f"ROC AUC {area(probability, backdoored):.3f}, Brier score "
+        f"{np.mean((probability - backdoored) ** 2):.3f}, "
+        f"{len(rows) - len(counted)} attacks not learnt are left out"
+    )
+    if arguments.fit:
+        strengths = np.array([float(row["strength"]) for row in counted])
+        print(
+            "intercept {:.2f}, slope {:.2f}".format(*fit(strengths, backdoored))
+        )
+    if arguments.figure is not None:
+        draw(probability, backdoored, arguments.figure)
+
+
+def scan_folders(arguments):
+    """Adds a row for each network of the folder to the first table."""
+    (path,) = arguments.rows
+    done = {row["name"] for row in read(path)} if path.exists() else set()
+    clean = clean_images(arguments)
+    for folder in sorted(arguments.networks.iterdir()):
+        if folder.name in done or not (folder / "classifier.keras").exists():
+            continue
+        classifier = tfbackdoor.load_classifier(folder / "classifier.keras")
+        found = tfbackdoor.scan(
+            classifier, clean, seed=arguments.seed, verbose=0
+        )
+        add(path, row_of({"name": folder.name, **facts_of(folder)}, found))
+        print(folder.name, found, f"p = {found.probability:.2f}", flush=True)
+
+
+def clean_images(arguments):
+    if arguments.share is None:
+        images = tfbackdoor.load_images(arguments.dataset, "test")
+        return tfbackdoor.in_memory(images.take(arguments.images))
+    images = tfbackdoor.load_images(
+        arguments.dataset, "train", data_dir=arguments.data_dir
+    )
+    shares = [arguments.share, arguments.images]
+    _, clean = tfbackdoor.split_images(images, shares, seed=arguments.data_seed)
+    return tfbackdoor.in_memory(clean)
+
+
+def facts_of(folder):
+    """Of `network.json`, or what `launch.train` wrote."""
+    if (folder / "network.json").exists():
+        return json.loads((folder / "network.json").read_text())
+    facts = {"kind": folder.name, "target": None}
+    if (folder / "poisoning.json").exists():
+        poisoning = json.loads((folder / "poisoning.json").read_text())
+        every = poisoning["mode"] == "all_to_all"
+        facts["target"] = "all" if every else poisoning["target"]
+    return facts
+
+
+def row_of(facts, found):
+    """The columns of a network: what is known of it, and what was found."""
+    return {
+        **{name: facts.get(name) for name in _COLUMNS[:5]},
+        "verdict": found.verdict,
+        "suspected": "all" if found.all_to_all else found.suspected,
+        "probability": round(found.probability, 4),
+        "strength": round(found.strength, 4),
+        **{name: round(found.strengths[name].max(), 3) for name in _SIGNALS},
+    }
+
+
+def add(path, row):
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read(path):
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["learnt"] = not row["success"] or float(row["success"]) >= _LEARNT
+    return rows
+
+
+def print_verdicts(rows):
+    """Of clean networks, and of each kind of attack, how many have which."""
+    groups = collections.defaultdict(list)
+    for row in rows:
+        groups[row["kind"] if row["target"] else "clean"].append(row)
+        if row["target"]:
+            groups["all backdoored"].append(row)
+    print("| | backdoored | of them right | suspicious | nothing found |")
     print("|---|---|---|---|---|")
-    for seed in range(arguments.first, arguments.first + arguments.networks):
-        for backdoored in (False, True):
-            classifier, target, clean = _train(seed, backdoored=backdoored)
-            found = tfbackdoor.scan(classifier, clean, seed=seed, verbose=0)
-            anomaly, share = found.anomalies.max(), found.error_shares.max()
-            print(
-                f"| {seed} | {target} | {found} | {anomaly:.1f} | "
-                f"{share:.2f} of class {found.error_shares.argmax()} |",
-                flush=True,
-            )
+    for name, group in groups.items():
+        counts = collections.Counter(row["verdict"] for row in group)
+        right = sum(
+            row["verdict"] == "backdoored" and row["suspected"] == row["target"]
+            for row in group
+        )
+        print(
+            f"| {len(group)} {name} | {counts['backdoored']} | {right} | "
+            f"{counts['suspicious']} | {counts['nothing found']} |"
+        )
+    for name in ("clean", "all backdoored"):
+        called = sum(row["verdict"] == "backdoored" for row in groups[name])
+        rate = tfbackdoor.Rate(called, len(groups[name]))
+        print(f"{name}, called backdoored: {rate}")
+
+
+def area(scores, positive) -> float:
+    """Area under the ROC curve: how often a positive one scores higher."""
+    above = scores[positive][:, None] - scores[~positive][None]
+    return float(np.mean((above > 0) + 0.5 * (above == 0)))
+
+
+def fit(strengths, positive):
+    """Intercept and slope of a logistic regression, as Platt (1999) fits them.
+
+    The wanted answers are (n + 1) / (n + 2) and 1 / (n + 2), not 1 and 0: where
+    the strengths of n networks of each kind lie apart, no slope is too steep.
+    """
+    many, few = positive.sum(), (~positive).sum()
+    wanted = np.where(positive, (many + 1) / (many + 2), 1 / (few + 2))
+    inputs = np.stack([np.ones_like(strengths), strengths], axis=1)
+    weights = np.zeros(2)
+    for _ in range(_NEWTON_STEPS):
+        answers = 1.0 / (1.0 + np.exp(-inputs @ weights))
+        curve = inputs.T @ ((answers * (1.0 - answers))[:, None] * inputs)
+        weights -= np.linalg.solve(curve, inputs.T @ (answers - wanted))
+    return weights
+
+
+def draw(scores, positive, path):
+    """The rates of true and false alarms at each probability."""
+    figure, axes = canvas.grid(1, 1, inches=(4.0, 4.0))
+    axis = axes[0, 0]
+    limits = [np.inf, *sorted(set(scores), reverse=True)]
+    axis.step(
+        [np.mean(scores[~positive] >= limit) for limit in limits],
+        [np.mean(scores[positive] >= limit) for limit in limits],
+        where="post",
+    )
+    axis.set_xlabel("clean networks at least as probable")
+    axis.set_ylabel("backdoored networks at least as probable")
+    axis.set_title(f"area {area(scores, positive):.3f}", fontsize=10)
+    canvas.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -156,6 +156,76 @@ def test_verdict_of_patches_and_errors(
     assert found.suspected == suspected
 
 
+_MARGINS = [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]
+_NOTHING = [0.0] * 6
+
+
+def _signals(**signals):
+    return dataclasses.replace(
+        _scan(_NOTHING, _SPREAD),
+        **{name: np.array(values) for name, values in signals.items()},
+    )
+
+
+# The logarithms of the margins lie within 0.21 of each other.
+@pytest.mark.parametrize(
+    ("signals", "verdict", "suspected"),
+    [
+        ({"margins": _MARGINS}, "nothing found", None),
+        ({"margins": [10, 11, 40, 12, 13, 11]}, "backdoored", 2),
+        ({"wave_answers": [0, 0.1, 0.2, 0, 0, 0.1]}, "nothing found", None),
+        ({"wave_answers": [0, 0.1, 0.9, 0, 0, 0.1]}, "backdoored", 2),
+        ({"one_to_one": [0.5, 0, 0, 0, 0, 0]}, "nothing found", None),
+        ({"one_to_one": [0.6] * 6}, "backdoored", None),
+    ],
+)
+def test_each_signal_alone_tells_its_target(signals, verdict, suspected):
+    found = _signals(**signals)
+    assert (found.verdict, found.suspected) == (verdict, suspected)
+    if suspected is not None:
+        assert found.suspects == [suspected]
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_where_classes_are_permuted_all_are_suspects():
+    found = _signals(one_to_one=[0.6] * 6)
+    assert found.all_to_all and sorted(found.suspects) == list(range(6))
+    assert str(found) == "backdoored; a small trigger permutes the classes"
+
+
+def test_a_suspect_may_have_no_patch():
+    found = _signals(wave_answers=[0, 0, 0, 0, 0, 0.9])
+    found = dataclasses.replace(
+        found,
+        anomalies=np.array([0.0] * 5 + [np.nan]),
+        triggers=found.triggers.first(5),
+    )
+    assert found.suspects == [5]
+    assert len(found.triggers.of(found.suspects).targets) == 0
+    assert found.to_json()["anomalies"][5] is None
+
+
+def test_margins_are_judged_by_those_above_the_median():
+    found = _signals(margins=np.exp([1.0, 2.0, 3.0, 4.0, 5.0, 9.0]))
+    # The median is 3.5; the deviations above it are 0.5, 1.5 and 5.5.
+    expected = (np.array([1, 2, 3, 4, 5, 9]) - 3.5) / (1.4826 * 1.5)
+    np.testing.assert_allclose(found.margin_anomalies, expected)
+
+
+def test_probability_grows_with_all_signals_of_one_class():
+    nothing = _signals()
+    one = _signals(wave_answers=[0, 0, 0.4, 0, 0, 0])
+    other = _signals(
+        wave_answers=[0, 0, 0.4, 0, 0, 0], margins=[1, 1, 1, 2, 1, 1]
+    )
+    same = _signals(
+        wave_answers=[0, 0, 0.4, 0, 0, 0], margins=[1, 1, 2, 1, 1, 1]
+    )
+    chances = [x.probability for x in (nothing, one, other, same)]
+    assert 0.0 < chances[0] < chances[1] <= chances[2] < chances[3] < 1.0
+    assert nothing.probability < 0.5 < _signals(one_to_one=[1] * 6).probability
+
+
 def test_errors_under_perturbation_gather_in_the_planted_target():
     batches = tfbackdoor.training_batches(
         planted.images(60), 32, replacement=True

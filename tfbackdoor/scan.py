@@ -1,181 +1,64 @@
 """Is a classifier backdoored, and which class is the target?"""
 
-import dataclasses
-import statistics
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import calibration
-from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
+from tfbackdoor.network import devices
 from tfbackdoor.network import door
+from tfbackdoor.scanning import findings
+from tfbackdoor.scanning import margins
 from tfbackdoor.scanning import neuron_perturbation
 from tfbackdoor.scanning import patch_inversion
+from tfbackdoor.scanning import permutation
+from tfbackdoor.scanning import waves
 
-# Anomalies that speak against a backdoor and for one, among ten classes.
-_UNUSUAL, _EXTREME = 2.5, 3.5
-_OF_CLASSES = 10
-_GATHERED, _TIMES_CHANCE = 0.6, 3.0
+Scan = findings.Scan
+
 _PERTURBED_BATCH = 128
-_MOST_SUSPECTS = 3
-_FEWEST_CLASSES = 4
 # Of more classes than both together only these are searched to the end.
 _CANDIDATES, _REFERENCES = 6, 14
-_SUCCEEDED = 0.5
-_NORMAL = statistics.NormalDist()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scan:
-    """What a scan found.
-
-    Args:
-        anomalies: `(classes,)` floats, how far the logarithm of a class's
-            trigger size lies below the median, in robust standard deviations
-            of the sizes below it; the larger, the more suspicious. NaN of
-            classes that were not searched to the end.
-        triggers: the smallest trigger found for each class that was searched.
-        error_shares: `(classes,)` floats, how the errors under adversarial
-            neuron perturbation fall on the classes, see `error_shares`.
-        epsilon: float, that perturbation.
-
-    Reference: Iglewicz & Hoaglin, How to Detect and Handle Outliers, 1993, for
-    the 3.5.
-    """
-
-    anomalies: np.ndarray
-    triggers: inverted_triggers.InvertedTriggers
-    error_shares: np.ndarray
-    epsilon: float
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Anomalies above which a class is unusual, and extreme.
-
-        2.5 and 3.5 among ten classes; among more the largest is larger by
-        chance alone, so that the limits rise to be met by chance as seldom.
-        """
-        classes = len(self.anomalies)
-        return tuple(_limit(x, classes) for x in (_UNUSUAL, _EXTREME))
-
-    @property
-    def verdict(self) -> str:
-        """`"backdoored"`, `"suspicious"` or `"nothing found"`.
-
-        Backdoored: an extreme anomaly, or an unusual one of the class in which
-        errors gather (60 % of them and three times its share by chance).
-        Nothing found: neither an unusual anomaly nor such a class, which says
-        nothing of triggers that are no patch. A search in which no trigger
-        succeeded, and fewer than 4 classes, are suspicious at best.
-        """
-        if len(self.anomalies) < _FEWEST_CLASSES or not self.succeeded:
-            return "suspicious"
-        unusual, extreme = self.limits
-        strongest = int(np.nanargmax(self.anomalies))
-        anomaly, gathered = self.anomalies[strongest], self.gathered
-        if anomaly > extreme or (anomaly > unusual and gathered == strongest):
-            return "backdoored"
-        if anomaly > unusual or gathered is not None:
-            return "suspicious"
-        return "nothing found"
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether any trigger turned half of the images to its class."""
-        return bool(np.any(self.triggers.success >= _SUCCEEDED))
-
-    @property
-    def gathered(self) -> int | None:
-        """The class in which errors gather, None where they do not."""
-        by_chance = 1.0 / (len(self.error_shares) - 1)
-        least = max(_GATHERED, _TIMES_CHANCE * by_chance)
-        largest = int(np.argmax(self.error_shares))
-        return largest if self.error_shares[largest] >= least else None
-
-    @property
-    def suspected(self) -> int | None:
-        """The target class, None unless the verdict is backdoored."""
-        if self.verdict != "backdoored":
-            return None
-        return int(np.nanargmax(self.anomalies))
-
-    @property
-    def suspects(self) -> list[int]:
-        """The classes worth unlearning triggers of, most suspicious first.
-
-        The suspected class and those with an extreme anomaly; where the
-        verdict is suspicious, the class in which errors gather and those with
-        the largest anomalies, three in all; none where nothing was found.
-        """
-        verdict, (_, extreme) = self.verdict, self.limits
-        searched = np.flatnonzero(np.isfinite(self.anomalies))
-        order = searched[np.argsort(-self.anomalies[searched])].tolist()
-        if verdict == "backdoored":
-            return [
-                k for k in order if k == order[0] or self.anomalies[k] > extreme
-            ]
-        if verdict == "nothing found":
-            return []
-        first = [] if self.gathered not in order else [self.gathered]
-        rest = [k for k in order if k not in first]
-        return (first + rest)[:_MOST_SUSPECTS]
-
-    def __str__(self):
-        if self.verdict == "backdoored":
-            return f"backdoored; the target is class {self.suspected}"
-        if self.verdict == "nothing found":
-            return (
-                "nothing found; no class has an unusually small patch, and "
-                "errors under neuron perturbation gather in none. Triggers "
-                "that are no patch were not looked for"
-            )
-        why = ""
-        if not self.succeeded:
-            why = "no trigger was found for any class; "
-        return f"suspicious; {why}look at classes {self.suspects} first"
-
-    def to_json(self) -> dict:
-        """Dict of the verdict and, for each class, anomaly and trigger."""
-        return {
-            "verdict": self.verdict,
-            "suspected": self.suspected,
-            "suspects": self.suspects,
-            "anomalies": [
-                float(x) if np.isfinite(x) else None for x in self.anomalies
-            ],
-            "limits": list(self.limits),
-            "searched": self.triggers.targets.tolist(),
-            "trigger_pixels": self.triggers.sizes.tolist(),
-            "trigger_success": self.triggers.success.tolist(),
-            "error_shares": self.error_shares.tolist(),
-            "epsilon": self.epsilon,
-        }
+# A number per class each, whatever else the scan found.
+_SIGNALS = {
+    "margins": margins.largest_margins,
+    "wave_answers": waves.wave_answers,
+    "one_to_one": permutation.one_to_one_shares,
+}
 
 
 def scan(
     classifier: keras.Model,
     clean: tf.data.Dataset,
     *,
-    steps: int = 200,
+    steps: int = 150,
     epsilon: float | None = None,
     preprocess=None,
     output: str | None = None,
     seed: int = 0,
     precision: str | None = None,
     verbose="auto",
-) -> Scan:
+) -> findings.Scan:
     """Looks for a backdoor, with clean images alone.
 
-    Searches for each class the smallest patch that turns images of all other
-    classes to it (`TriggerInversion`). A backdoor is a short cut: the patch
-    of its target is far smaller than that of any other class. And perturbs
-    the neurons as ANP does: the errors of a backdoored classifier gather in
-    its target (`error_shares`). A classifier whose every class is a target,
-    or that has fewer than 4 classes, gives nothing to compare with.
+    A backdoor is a short cut, and each signal sees another side of it:
+
+    - `smallest_triggers`: the patch that turns images of all other classes to
+      a target is far smaller than that of any other class;
+    - `largest_margins`: gradient ascent takes images farther into a target
+      than into others, whatever the trigger is;
+    - `wave_answers`: faint waves over the whole image, as SIG has them;
+    - `one_to_one_shares`: one small trigger that sends each class to another
+      one, as all-to-all attacks have it;
+    - `error_shares`: errors under ANP's neuron perturbation gather in a
+      target.
+
+    `Scan.verdict` says how they are weighed. A classifier whose every class
+    is the target of its own trigger, or that has fewer than 4 classes, gives
+    nothing to compare with.
 
     Of more than 20 classes 20 are searched to the end: the six that a short
     search reaches most easily, and 14 at random to compare them with. Memory
@@ -191,7 +74,7 @@ def scan(
         preprocess: see `purify`.
         output: see `purify`.
         seed: int, of batches and of the triggers' start.
-        precision: of the forward passes, see `ComputeView`.
+        precision: `"float32"` or `"mixed_bfloat16"`, default the device's.
         verbose: Keras' verbosity.
 
     Raises:
@@ -207,6 +90,7 @@ def scan(
     )
     classifier, clean = admitted.classifier, admitted.images
     classes = classifiers.class_count(classifier)
+    precision = precision or devices.default_precision()
     batches = sampling.training_batches(
         clean,
         batch_size.batch_size_for(
@@ -234,11 +118,15 @@ def scan(
         precision=precision,
         verbose=verbose,
     )
-    return Scan(
+    return findings.Scan(
         _anomalies(triggers, classes, len(references)),
         triggers,
         shares,
         epsilon,
+        **{
+            name: signal(classifier, clean, seed=seed, precision=precision)
+            for name, signal in _SIGNALS.items()
+        },
     )
 
 
@@ -269,11 +157,3 @@ def _anomalies(triggers, classes, references):
         triggers.sizes, triggers.success, references=references
     )
     return anomalies
-
-
-def _limit(of_ten, classes):
-    """What the largest of `classes` normal numbers exceeds as seldom."""
-    by_chance = 1.0 - _NORMAL.cdf(of_ten)
-    return _NORMAL.inv_cdf(
-        1.0 - by_chance * _OF_CLASSES / max(classes, _OF_CLASSES)
-    )

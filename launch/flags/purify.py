@@ -22,7 +22,10 @@ flags.DEFINE_float(
     0.0,
 )
 SCAN_STEPS = flags.DEFINE_integer(
-    "scan_steps", None, "Batches of the scan; default 200.", 1
+    "scan_steps",
+    None,
+    "Batches of the scan's patches; default 150, of purify 200.",
+    1,
 )
 flags.DEFINE_float(
     "mask_rate", None, "Learning rate of ANP's masks; default 0.2.", 0.0

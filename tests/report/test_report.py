@@ -92,7 +92,12 @@ def _scan(anomalies, error_shares):
         np.ones(count),
     )
     return tfbackdoor.Scan(
-        np.array(anomalies), triggers, np.array(error_shares), 0.2
+        np.array(anomalies),
+        triggers,
+        np.array(error_shares),
+        0.2,
+        margins=np.arange(count) + 10.0,
+        wave_answers=np.arange(count) / 100.0,
     )
 
 
@@ -376,9 +381,10 @@ def test_the_scan_names_the_suspected_class():
     scan = _scan([0.5, 4.0, 0.0, 0.1], [0.25, 0.75, 0.0, 0.0])
     shown = _page(_report(scan=scan))
     assert "The scan says: backdoored; the target is class 1." in shown.texts
-    assert shown.rows.index("dog suspected 4.000 75.0 %") < shown.rows.index(
-        "cat 0.500 25.0 %"
-    )
+    dog = shown.rows.index("dog suspected 4.000 75.0 % 11.0 1.0 %")
+    assert dog < shown.rows.index("cat 0.500 25.0 % 10.0 0.0 %")
+    chance = f"Probability of a backdoor: {100 * scan.probability:.1f}"
+    assert any(text.startswith(chance) for text in shown.texts)
     assert not any("The scan says" in text for text in _page(_report()).texts)
     assert _report(scan=scan).to_json()["scan"]["suspected"] == 1
 

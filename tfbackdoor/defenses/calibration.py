@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfbackdoor.data import augmentation
 from tfbackdoor.defenses import adversarial_neuron_pruning
 from tfbackdoor.network import classifiers
+from tfbackdoor.training import classifier_training as training_module
 from tfbackdoor.training import optimizers
 
 _RANGE = (0.01, 1.0)
@@ -46,9 +47,7 @@ def choose_epsilon(
         epsilon in [0.01, 1].
     """
     wanted = loss_in_classes * math.log(classifiers.class_count(classifier))
-    probe = adversarial_neuron_pruning.AdversarialNeuronPruning(
-        classifier, seed=seed, precision=precision
-    )
+    probe = PerturbedLoss(classifier, seed=seed, precision=precision)
     probe.compile(optimizers.CoupledSGD(0.0))
     batches = clean.take(_BATCHES).cache()
     low, high = _RANGE
@@ -60,6 +59,18 @@ def choose_epsilon(
         else:  # Or not a number: far too much.
             high = probe.epsilon
     return round(math.sqrt(low * high), 3)
+
+
+class PerturbedLoss(adversarial_neuron_pruning.AdversarialNeuronPruning):
+    """Only the loss under perturbation: no gradients of the masks."""
+
+    def train_step(self, data):
+        batch = keras.utils.unpack_x_y_sample_weight(data)
+        perturbation = self.ascend(batch, self.initial_perturbation())
+        loss, _, outputs = self._differentiate(batch, perturbation, [])
+        self.optimizer.iterations.assign_add(1)  # Seeds the perturbation.
+        training_module.log_losses(self, perturbed_loss=loss)
+        return self.compute_metrics(batch[0], batch[1], outputs, batch[2])
 
 
 def choose_augmentation(

@@ -160,22 +160,33 @@ def _scan(scan, content):
     """What the scan says, and the classes, suspects and anomalies first."""
     if scan is None:
         return None
+    missing = [None] * len(content["anomalies"])
     rows = [
         {
             "class": label,
             "anomaly": anomaly,
             "errors": errors,
+            "margin": margin,
+            "wave": wave,
             "suspected": label in content["suspects"],
         }
-        for label, (anomaly, errors) in enumerate(
-            zip(content["anomalies"], content["error_shares"])
+        for label, (anomaly, errors, margin, wave) in enumerate(
+            zip(
+                content["anomalies"],
+                content["error_shares"],
+                content["margins"] or missing,
+                content["wave_answers"] or missing,
+            )
         )
     ]
     rows.sort(
         key=lambda row: (row["suspected"], _or_least(row["anomaly"])),
         reverse=True,
     )
-    return _shortened(rows) | {"verdict": str(scan)}
+    return _shortened(rows) | {
+        "verdict": str(scan),
+        "probability": content["probability"],
+    }
 
 
 def _or_least(number):

@@ -38,10 +38,14 @@ def error_shares(
         classifier, epsilon=epsilon, precision=precision
     )
     anp.compile()
+    # All replicas see the same batches, so that any number finds the same.
+    strategy = tf.distribute.get_strategy()
     wrong = np.zeros(classifiers.class_count(classifier))
     for draw, (images, labels) in enumerate(clean.take(_DRAWS)):
         anp.seed = seed + draw
-        answers = np.argmax(anp.perturbed_scores(images, labels), axis=1)
+        scores = strategy.run(anp.perturbed_scores, (images, labels))
+        first, *_ = strategy.experimental_local_results(scores)
+        answers = np.argmax(first, axis=1)
         mistaken = answers[answers != labels.numpy()]
         wrong += np.bincount(mistaken, minlength=len(wrong))
     return wrong / max(wrong.sum(), 1.0)

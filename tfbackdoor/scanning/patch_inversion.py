@@ -8,10 +8,10 @@ from tfbackdoor.data import sampling
 from tfbackdoor.defenses import inversion
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.network import batch_size
+from tfbackdoor.scanning import outliers
 
 _LEAST_SPREAD = 0.25
-_IMAGES_PER_CLASS = 16
-_FEWEST_IMAGES = 8
+_IMAGES_PER_CLASS = 8
 _RANKING_STEPS = 25
 _RANKING_SHARE = 0.05
 _MOST_STAMPED = 512
@@ -43,7 +43,6 @@ def smallest_triggers(
         clean,
         targets,
         steps=steps,
-        images=_IMAGES_PER_CLASS,
         seed=seed,
         precision=precision,
         verbose=verbose,
@@ -70,7 +69,6 @@ def rank_classes(
         clean,
         range(classes),
         steps=_RANKING_STEPS,
-        images=_FEWEST_IMAGES,
         seed=seed,
         precision=precision,
         verbose=0,
@@ -95,10 +93,9 @@ def anomaly_scores(sizes, success, references: int | None = None) -> np.ndarray:
     """
     logs = np.log(np.maximum(sizes, 1e-3))
     logs = np.where(np.asarray(success) < 0.5, logs.max(), logs)
-    usual = logs[:references]
-    below = np.median(usual) - usual
-    spread = 1.4826 * np.median(below[below >= 0.0])
-    return (np.median(usual) - logs) / max(spread, _LEAST_SPREAD)
+    return outliers.above_median(
+        -logs, least_spread=_LEAST_SPREAD, references=references
+    )
 
 
 def _search(
@@ -107,7 +104,6 @@ def _search(
     targets,
     *,
     steps,
-    images,
     seed,
     precision,
     verbose,
@@ -118,8 +114,7 @@ def _search(
     at_once = batch_size.batch_size_for(
         classifier, most=_MOST_STAMPED, training=True
     )
-    images = int(np.clip(at_once // len(targets), _FEWEST_IMAGES, images))
-    images = min(images, at_once)
+    images = min(_IMAGES_PER_CLASS, at_once)
     size = min(len(targets), max(1, at_once // images))
     search = inversion.TriggerInversion(
         classifier,
