@@ -7,7 +7,7 @@ _IMAGES = np.random.default_rng(0).random((600, 16, 16, 3)).astype("float32")
 
 
 def _perturbed(images=_IMAGES, seed=(1, 2)):
-    return perturbation.perturb_images(tf.constant(images), seed).numpy()
+    return perturbation.perturb_randomly(tf.constant(images), seed).numpy()
 
 
 def test_two_thirds_of_the_images_are_perturbed():

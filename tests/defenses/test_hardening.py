@@ -46,7 +46,7 @@ def test_a_step_asks_for_the_teachers_answer_to_the_untouched_image(
     monkeypatch, activation
 ):
     rho, rate, label_share, smoothing = 0.5, 0.1, 0.3, 0.2
-    monkeypatch.setattr(perturbation, "perturb_images", _halved)
+    monkeypatch.setattr(perturbation, "perturb_randomly", _halved)
     student, teacher = _linear(1), _linear(2, activation)
     rng = np.random.default_rng(0)
     images = rng.random((8, 2, 2, 3)).astype("float32")
@@ -83,7 +83,7 @@ def test_a_step_asks_for_the_teachers_answer_to_the_untouched_image(
 
 
 def test_what_it_learned_without_a_difference_is_nothing(monkeypatch):
-    monkeypatch.setattr(perturbation, "perturb_images", lambda x, seed: x)
+    monkeypatch.setattr(perturbation, "perturb_randomly", lambda x, seed: x)
     student = _linear(1)
     before = student.get_weights()
     training = hardening.Hardening(
@@ -97,7 +97,7 @@ def test_what_it_learned_without_a_difference_is_nothing(monkeypatch):
 
 
 def test_two_replicas_learn_what_one_device_learns(two_replicas, monkeypatch):
-    monkeypatch.setattr(perturbation, "perturb_images", _halved)
+    monkeypatch.setattr(perturbation, "perturb_randomly", _halved)
     data = tfbackdoor.from_arrays(*specimens.batch(32)).batch(16)
     teacher = specimens.build("functional")
 

@@ -259,7 +259,7 @@ def test_scan_scores_every_class(planted_flags, tmp_path):
 def test_evaluate_takes_a_flag_file(attacked, tmp_path):
     (tmp_path / "flags").write_text(
         f"--classifier={attacked / 'classifier.keras'}\n"
-        "--trigger=square\n--target=3\n"
+        "--trigger=square\n--target=3\n--retune\n--clean_images=60\n--noflip\n"
     )
     result = commands.here(
         "evaluate", f"--flagfile={tmp_path / 'flags'}", f"--output={tmp_path}/o"
@@ -267,6 +267,7 @@ def test_evaluate_takes_a_flag_file(attacked, tmp_path):
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "o" / "scores.json").read_text())
     assert scores["clean_accuracy"]["images"] == 539
+    assert scores["retuned"]["attack_success"]["images"] > 400
     assert "attack success" in result.stdout
 
 

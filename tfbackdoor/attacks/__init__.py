@@ -17,6 +17,7 @@ from tfbackdoor.attacks.poisoning import Poisoning
 from tfbackdoor.attacks.reflections import Reflections
 from tfbackdoor.attacks.reflections import make_reflections
 from tfbackdoor.attacks.refool import choose_reflections
+from tfbackdoor.attacks.retuning import retune
 from tfbackdoor.attacks.table import ATTACKS
 from tfbackdoor.attacks.table import Attack
 from tfbackdoor.attacks.table import train_attacked
@@ -47,5 +48,6 @@ __all__ = [
     "make_warp",
     "perturb_images",
     "poison",
+    "retune",
     "train_attacked",
 ]

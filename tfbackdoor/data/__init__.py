@@ -5,7 +5,7 @@ of shape `(height, width, channels)`.
 """
 
 from tfbackdoor.data.augmentation import augment
-from tfbackdoor.data.perturbation import perturb_images
+from tfbackdoor.data.perturbation import perturb_randomly
 from tfbackdoor.data.sampling import count_classes
 from tfbackdoor.data.sampling import in_memory
 from tfbackdoor.data.sampling import split_images
@@ -21,7 +21,7 @@ __all__ = [
     "image_tracks",
     "in_memory",
     "load_images",
-    "perturb_images",
+    "perturb_randomly",
     "split_images",
     "training_batches",
 ]

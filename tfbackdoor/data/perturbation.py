@@ -13,7 +13,7 @@ _PATCH_SIDE = (1 / 16, 3 / 16)
 _BLUR = 5
 
 
-def perturb_images(images: tf.Tensor, seed) -> tf.Tensor:
+def perturb_randomly(images: tf.Tensor, seed) -> tf.Tensor:
     """Perturbs two thirds of the images at random.
 
     A classifier that is trained on them with their true labels learns to

@@ -15,7 +15,7 @@ class Hardening(sharpness_aware.SharpnessAwareTraining):
     """Trains a classifier to ignore perturbations, taught by itself before.
 
     The student sees images of which two thirds carry random perturbations of
-    the kinds that triggers are made of (`perturb_images`). It shall answer
+    the kinds that triggers are made of (`perturb_randomly`). It shall answer
     `(1 - label_share) * p_teacher + label_share * labels`, where the teacher
     sees the images untouched and the labels are smoothed: clean images cannot
     teach a backdoor, and the teacher's answers say more of them than their
@@ -79,7 +79,7 @@ class Hardening(sharpness_aware.SharpnessAwareTraining):
         return self._teacher_view.classifier
 
     def prepare(self, images, labels):
-        perturbed = perturbation.perturb_images(
+        perturbed = perturbation.perturb_randomly(
             images, step_seed.step_seed(self.optimizer, self.seed)
         )
         return perturbed, self._wanted(images, labels)
