@@ -64,7 +64,7 @@ def purify(
     threshold: float | None = None,
     hardening_steps: int = 100,
     hardening_rate: float = 0.03,
-    recovery_steps: int = 500,
+    recovery_steps: int = 200,
     recovery_rate: float = 3e-4,
     max_share: float = 0.03,
     max_opacity: float = 0.2,
@@ -230,7 +230,9 @@ def purify(
             learning_rate=hardening_rate,
         )
         purified = hardened.classifier
-    if changes and recovery_steps and (found.suspects or neurons):
+    suspected = found.triggers.of(found.suspects)
+    remaining = _worth_unlearning(found, purified, judge, max_share)
+    if changes and recovery_steps and (len(remaining.targets) or neurons):
         run.announce("Unlearning the triggers that were found")
         recovery = trigger_unlearning.recover(
             purified,
@@ -239,7 +241,7 @@ def purify(
             judge,
             run,
             pruned=neurons,
-            triggers=found.triggers.of(found.suspects),
+            triggers=remaining,
             steps=recovery_steps,
             learning_rate=recovery_rate,
             max_share=max_share,
@@ -247,6 +249,10 @@ def purify(
             mixup=mixup,
         )
         purified = recovery.classifier
+    unlearned = [
+        k for k in found.suspects if recovery and k in remaining.targets
+    ]
+    left = trigger_unlearning.still_at_work(purified, suspected, judge)
     if purified is original:
         purified = copying.copy_classifier(original)
 
@@ -268,7 +274,12 @@ def purify(
     samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
     report = report_module.Report(
         verdict=outcome_sentences.verdict(
-            found, pruned, hardened, recovery, test_scores or scores
+            found,
+            pruned,
+            hardened,
+            unlearned,
+            left.targets,
+            test_scores or scores,
         ),
         warnings=outcome_warnings.outcome_warnings(
             original,
@@ -277,7 +288,7 @@ def purify(
             masks,
             {"held-out": scores, "test": test_scores},
         )
-        + outcome_sentences.warnings(hardened, recovery),
+        + outcome_sentences.warnings(hardened, recovery, found, left.targets),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
         "the optimisation (if the classifier was trained on them, they "
@@ -290,7 +301,7 @@ def purify(
         neuron_masks=masks,
         pruned=neurons,
         hardening=str(hardened) if hardened else None,
-        unlearned=found.suspects if recovery else [],
+        unlearned=unlearned,
         skipped=skipped,
         clean_images=np.bincount(
             sampling.labels_of(clean), minlength=len(found.anomalies)
@@ -303,7 +314,7 @@ def purify(
         scan=found,
         found_triggers=evidence.find_triggers(
             first_and_last,
-            found.triggers.of(found.suspects),
+            suspected,
             samples,
             labels,
         ),
@@ -335,6 +346,20 @@ def _check_count(clean):
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
         )
+
+
+def _worth_unlearning(found, hardened, judge, max_share):
+    """The triggers of suspects that are small, or still work.
+
+    A class of a clean classifier has large ones, by what it looks like: of
+    them those of a mere suspicion are left.
+    """
+    triggers = found.triggers.of(found.suspects)
+    worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
+    if found.verdict == "backdoored":
+        works = trigger_unlearning.still_at_work(hardened, triggers, judge)
+        worth = [*worth, *works.targets]
+    return triggers.of(worth)
 
 
 def _anp_batches(classifier, images, run):

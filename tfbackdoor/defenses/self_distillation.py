@@ -1,5 +1,7 @@
 """Self-distillation: wins back on clean images what pruning cost."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -27,7 +29,7 @@ def self_distill(
     pruned: dict[str, np.ndarray],
     *,
     triggers: inverted_triggers.InvertedTriggers | None = None,
-    max_share: float = 0.03,
+    max_share: float | Sequence[float] = 0.03,
     max_opacity: float = 0.0,
     match_features: bool = False,
     mixup: float = 0.0,
@@ -56,7 +58,8 @@ def self_distill(
         pruned: the pruned neurons, as `prune_neurons` gives them.
         triggers: of the classes that a backdoor may target, such as
             `scan.triggers.of(scan.suspects)`; default none.
-        max_share: float in (0, 1], pixels that such a trigger may replace.
+        max_share: float in (0, 1], or one for each trigger: the pixels that
+            patches for its class may replace.
         max_opacity: float in [0, 1], of blends over all pixels that are
             unlearned beside the patches, 0 for none.
         match_features: bool, whether the teacher's last feature maps of the
@@ -125,7 +128,11 @@ def _warm_inversion(
         classifier,
         np.tile(triggers.targets, _TRIGGERS_A_CLASS),
         penalty=0.0,
-        max_share=np.where(blends, 1.0, max_share),
+        max_share=np.where(
+            blends,
+            1.0,
+            np.tile(np.broadcast_to(max_share, count), _TRIGGERS_A_CLASS),
+        ),
         max_opacity=np.where(blends, max_opacity, 1.0),
         seed=seed,
         precision=precision,

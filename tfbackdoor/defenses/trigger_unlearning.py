@@ -12,11 +12,17 @@ from tfbackdoor.data import sampling
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.defenses import self_distillation
 from tfbackdoor.network import batch_size
+from tfbackdoor.network import classifiers
 from tfbackdoor.training import run_settings
 
 _BATCH_SIZE = 64
 _BREAKDOWN = 0.1
 _GENTLER = (1.0, 0.1, 0.01)
+# Patches far larger than the one that was found are no backdoor's: they work
+# by what the class looks like, which must not be unlearned. Settled on the
+# recall of a target class, see docs/lab/results.md, "Unlearning".
+_TIMES_FOUND = 4.0
+_AT_WORK = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +43,36 @@ class Recovery:
     def broke_down(self) -> bool:
         """Whether the gentlest learning rate still cost over 10 points."""
         return self.loss.value > _BREAKDOWN
+
+
+def still_at_work(
+    classifier: keras.Model,
+    triggers: inverted_triggers.InvertedTriggers,
+    judge: tf.data.Dataset,
+) -> inverted_triggers.InvertedTriggers:
+    """The triggers that turn over a tenth of other classes' images to theirs.
+
+    Args:
+        classifier: built Keras classifier.
+        triggers: those to try.
+        judge: unbatched clean `(image, label)`.
+    """
+    works = [
+        _success(classifier, judge, *trigger) > _AT_WORK
+        for trigger in zip(triggers.targets, triggers.masks, triggers.patterns)
+    ]
+    return triggers.of(triggers.targets[np.array(works, bool)])
+
+
+def _success(classifier, images, target, mask, pattern):
+    """The share of images of other classes that a trigger turns to its own."""
+
+    def stamp(image, label):
+        return image * (1.0 - mask) + mask * pattern, label
+
+    answers, labels = classifiers.answers_of(classifier, images.map(stamp))
+    others = labels != target
+    return np.mean(answers[others] == target) if others.any() else 0.0
 
 
 def recover(
@@ -70,7 +106,8 @@ def recover(
         steps: int > 0, batches.
         learning_rate: float > 0, Adam's, which falls to 0; a tenth of it,
             then a hundredth, where that costs over 10 points on `judge`.
-        max_share: float in (0, 1], pixels of the patches that are unlearned.
+        max_share: float in (0, 1], pixels of the patches that are unlearned,
+            but no more than four times those of the trigger that was found.
         max_opacity: float in [0, 1], of the blends that are unlearned where
             no patch of that share does.
         mixup: float in [0, 1], see `Distillation`.
@@ -88,7 +125,7 @@ def recover(
             run.batches(optimise, images, replacement=True, weights=weights),
             pruned,
             triggers=triggers,
-            max_share=max_share,
+            max_share=_shares(triggers, max_share),
             max_opacity=_opacity(triggers, max_share, max_opacity),
             match_features=True,
             mixup=mixup,
@@ -107,6 +144,12 @@ def recover(
         if not recovery.broke_down:
             break
     return recovery
+
+
+def _shares(triggers, max_share):
+    """For each trigger the pixels of the patches that are unlearned."""
+    found = triggers.masks.mean(axis=(1, 2, 3))
+    return np.minimum(max_share, _TIMES_FOUND * found)
 
 
 def _opacity(triggers, max_share, max_opacity):

@@ -1,5 +1,7 @@
 """What a purification did and what it costs, in sentences."""
 
+from collections.abc import Sequence
+
 from tfbackdoor import rates
 from tfbackdoor import scan as scan_module
 from tfbackdoor.defenses import anp
@@ -11,14 +13,17 @@ def verdict(
     found: scan_module.Scan,
     pruned: anp.Pruned | None,
     hardened: harden.Hardened | None,
-    recovery: trigger_unlearning.Recovery | None,
+    unlearned: list[int],
+    left: Sequence[int],
     scores: dict[str, rates.Scores],
 ) -> str:
     """What the scan says, what was done, and its cost.
 
     Args:
         found: what the scan found.
-        pruned, hardened, recovery: the steps, None of those left out.
+        pruned, hardened: these steps, None of one left out.
+        unlearned: classes whose triggers were unlearned.
+        left: classes whose triggers still work.
         scores: `"before"` and `"purified"` on the same images.
     """
     done = []
@@ -26,10 +31,11 @@ def verdict(
         done.append(f"{pruned.count} neurons were pruned")
     if hardened and hardened.share:
         done.append("the classifier was hardened")
-    if recovery and found.suspects:
-        classes = ", ".join(map(str, found.suspects))
-        plural = "es" if len(found.suspects) > 1 else ""
-        done.append(f"triggers of class{plural} {classes} were unlearned")
+        gone = [k for k in found.suspects if k not in (*unlearned, *left)]
+        if gone:
+            done.append(f"triggers found for {_classes(gone)} work no more")
+    if unlearned:
+        done.append(f"triggers of {_classes(unlearned)} were unlearned")
     said = f"The scan says: {found}."
     if not done:
         return f"{said} The classifier was left as it is."
@@ -41,12 +47,27 @@ def verdict(
     )
 
 
+def _classes(labels):
+    plural = "es" if len(labels) > 1 else ""
+    return f"class{plural} {', '.join(map(str, labels))}"
+
+
 def warnings(
     hardened: harden.Hardened | None,
     recovery: trigger_unlearning.Recovery | None,
+    found: scan_module.Scan,
+    left: Sequence[int],
 ) -> list[str]:
-    """Sentences where no hardening was affordable, or unlearning costs much."""
+    """Sentences on steps that failed: hardening, unlearning, its success.
+
+    Args: see `verdict`; `recovery` is the unlearning, or None.
+    """
     sentences = []
+    if len(left) and found.verdict == "backdoored":
+        sentences.append(
+            f"The triggers that the scan found for {_classes(left)} still turn "
+            "over a tenth of the held-out images of other classes."
+        )
     if hardened and not hardened.share:
         sentences.append(str(hardened))
     if recovery and recovery.broke_down:
