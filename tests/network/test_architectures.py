@@ -1,4 +1,4 @@
-"""Networks of `keras.applications`, with random weights and small images.
+"""Networks of `keras.applications`, with random weights and 64x64 images.
 
 Eight of the fourteen families, and training for the smallest; with the
 environment variable ALL_NETWORKS set, all of them and all of it.
@@ -19,29 +19,30 @@ from tfbackdoor.network import feature_shapes
 from tfbackdoor.network import structure
 
 _CLASSES = 4
-# What float32 and another kernel of normalisation make of 121 layers: 2e-5.
-_ROUNDING = 1e-4
+# Of the largest score, which are logits. Another kernel of normalisation
+# rounds elsewhere in float32: 6e-6 is the most that was measured.
+_ROUNDING = 1e-5
 _BN, _LN = "BatchNormalization", "LayerNormalization"
-# The smallest images each takes, and the layers with neurons it has. Kernels
+# The images each takes, and the layers with neurons it has. Kernels
 # are those of squeeze-and-excite blocks, of MLPs, of VGG, and of residual
 # branches that end without a normalisation.
 _NETWORKS = {
-    "ResNet50V2": (32, {_BN: 49}),
-    "MobileNetV3Small": (32, {_BN: 34, "Conv2D": 19}),
-    "EfficientNetB0": (32, {_BN: 49, "Conv2D": 32}),
-    "ConvNeXtTiny": (32, {_LN: 23, "Dense": 36}),
+    "ResNet50V2": (64, {_BN: 49}),
+    "MobileNetV3Small": (64, {_BN: 34, "Conv2D": 19}),
+    "EfficientNetB0": (64, {_BN: 49, "Conv2D": 32}),
+    "ConvNeXtTiny": (64, {_LN: 23, "Dense": 36}),
     "InceptionV3": (75, {_BN: 94}),
-    "DenseNet121": (32, {_BN: 121}),
-    "VGG16": (32, {"Conv2D": 13, "Dense": 2}),
+    "DenseNet121": (64, {_BN: 121}),
+    "VGG16": (64, {"Conv2D": 13, "Dense": 2}),
     "Xception": (71, {_BN: 40}),
 }
 _FURTHER = {
-    "ResNet50": (32, {_BN: 53}),
-    "MobileNet": (32, {_BN: 27}),
-    "MobileNetV2": (32, {_BN: 52}),
-    "EfficientNetV2B0": (32, {_BN: 59, "Conv2D": 32}),
+    "ResNet50": (64, {_BN: 53}),
+    "MobileNet": (64, {_BN: 27}),
+    "MobileNetV2": (64, {_BN: 52}),
+    "EfficientNetV2B0": (64, {_BN: 59, "Conv2D": 32}),
     "InceptionResNetV2": (75, {_BN: 204, "Conv2D": 40}),
-    "NASNetMobile": (32, {_BN: 192}),
+    "NASNetMobile": (64, {_BN: 192}),
 }
 _TRAINED = ["MobileNetV3Small"]
 if os.environ.get("ALL_NETWORKS"):
@@ -85,7 +86,10 @@ def network(request):
     size, _ = _NETWORKS[request.param]
     keras.utils.set_random_seed(0)
     classifier = getattr(keras.applications, request.param)(
-        weights=None, input_shape=(size, size, 3), classes=_CLASSES
+        weights=None,
+        input_shape=(size, size, 3),
+        classes=_CLASSES,
+        classifier_activation=None,
     )
     rng = np.random.default_rng(0)
     for variable in classifier.weights:
@@ -147,8 +151,8 @@ def test_every_layer_with_weights_holds_neurons_or_says_why_not(
     assert reasons == (adapted if name == "EfficientNetB0" else {})
 
 
-def test_probabilities_are_told(classifier):
-    assert not classifiers.gives_logits(classifier)
+def test_logits_are_told(classifier):
+    assert classifiers.gives_logits(classifier)
 
 
 def test_steps_of_anp_change_no_variable_of_the_classifier(
@@ -169,22 +173,31 @@ def test_steps_of_anp_change_no_variable_of_the_classifier(
         np.testing.assert_array_equal(old, variable.numpy())
 
 
+def _assert_alike(scores, expected):
+    """Within `_ROUNDING` of the largest score."""
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        scores, expected, rtol=0.0, atol=_ROUNDING * scale
+    )
+
+
 def test_pruning_does_to_the_classifier_what_masks_do_to_its_view(
     classifier, anp
 ):
     images = _images(classifier)
     plain = classifier(images, training=False).numpy()
-    np.testing.assert_allclose(anp(images), plain, atol=_ROUNDING)
+    _assert_alike(anp(images), plain)
     rng = np.random.default_rng(2)
     for mask in anp.masks:
         mask.neuron_mask.assign(rng.random(mask.neurons) > 0.05)
     masked = anp(images).numpy()
-    assert np.abs(masked - plain).max() > 10 * _ROUNDING
+    changed = np.abs(masked - plain).max()
+    assert changed > 100 * _ROUNDING * np.abs(plain).max()
     before = {id(v): v.numpy() for v in classifier.variables}
     pruned = tfbackdoor.prune_neurons(
         classifier, anp.neuron_masks(), threshold=0.0
     )
-    np.testing.assert_allclose(classifier(images), masked, atol=_ROUNDING)
+    _assert_alike(classifier(images, training=False), masked)
     zeroed = {}
     for group in anp.neurons:
         for variable, shape in group.zeroed:
@@ -215,7 +228,8 @@ def test_pruned_classifier_reloads_with_the_same_scores(
     classifier.save(tmp_path / "classifier.keras")
     loaded = tfbackdoor.load_classifier(tmp_path / "classifier.keras")
     images = _images(classifier)
-    np.testing.assert_allclose(loaded(images), classifier(images), atol=1e-6)
+    # The same kernels on the same weights.
+    np.testing.assert_array_equal(loaded(images), classifier(images))
     assert tfbackdoor.network.image_shape(loaded) == images.shape[1:]
 
 
