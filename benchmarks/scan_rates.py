@@ -146,11 +146,13 @@ def read(path):
 
 def print_verdicts(rows):
     """Of clean networks, and of each kind of attack, how many have which."""
-    groups = collections.defaultdict(list)
+    groups = {"clean": [], "all backdoored": []}
     for row in rows:
-        groups[row["kind"] if row["target"] else "clean"].append(row)
         if row["target"]:
             groups["all backdoored"].append(row)
+            groups.setdefault(row["kind"], []).append(row)
+        else:
+            groups["clean"].append(row)
     print("| | backdoored | of them right | suspicious | nothing found |")
     print("|---|---|---|---|---|")
     for name, group in groups.items():

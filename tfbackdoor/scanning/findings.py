@@ -21,8 +21,8 @@ _LOOKED_FOR = (
     "gather in none, and no small trigger permutes the classes. Other "
     "triggers may be there"
 )
-# Logistic regression, see `probability`.
-_INTERCEPT, _SLOPE = -4.0, 3.0
+# `python benchmarks/scan_rates.py --rows docs/lab/scan_rule.csv --fit`
+_INTERCEPT, _SLOPE = -4.94, 2.56
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
