@@ -112,7 +112,7 @@ def test_a_recovery_that_costs_too_much_at_its_last_try_says_so(monkeypatch):
     monkeypatch.setattr(self_distillation, "self_distill", ruin)
     fast = {**_FAST, "scan_steps": 2, "iterations": 2, "recovery_rate": 1e-3}
     _, report = tfbackdoor.purify(
-        planted.classifier(), planted.images(60), **fast
+        planted.classifier(), planted.images(60), max_share=1.0, **fast
     )
     np.testing.assert_allclose(rates_tried, [1e-3, 1e-4, 1e-5])
     assert any(

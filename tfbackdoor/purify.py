@@ -55,7 +55,7 @@ def purify(
     held_out: float = 0.2,
     max_accuracy_drop: float = 0.02,
     only_if_found: bool = False,
-    scan_steps: int = 200,
+    scan_steps: int = 150,
     prune: bool = False,
     epsilon: float | None = None,
     alpha: float = 0.2,
@@ -64,7 +64,7 @@ def purify(
     threshold: float | None = None,
     hardening_steps: int = 100,
     hardening_rate: float = 0.03,
-    recovery_steps: int = 200,
+    recovery_steps: int = 500,
     recovery_rate: float = 3e-4,
     max_share: float = 0.03,
     max_opacity: float = 0.2,
@@ -351,12 +351,12 @@ def _check_count(clean):
 def _worth_unlearning(found, hardened, judge, max_share):
     """The triggers of suspects that are small, or still work.
 
-    A class of a clean classifier has large ones, by what it looks like: of
-    them those of a mere suspicion are left.
+    A class of a clean classifier has large ones, by what it looks like: those
+    of a mere suspicion are left, and of all classes at once.
     """
     triggers = found.triggers.of(found.suspects)
     worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
-    if found.verdict == "backdoored":
+    if found.verdict == "backdoored" and not found.all_to_all:
         works = trigger_unlearning.still_at_work(hardened, triggers, judge)
         worth = [*worth, *works.targets]
     return triggers.of(worth)

@@ -49,7 +49,7 @@ flags.DEFINE_integer(
     None,
     "Batches of self-distillation afterwards, which win accuracy back, 0 for "
     "none; default 0 as in the paper (300 allow a --max_accuracy_drop of "
-    "0.15); in purify they unlearn triggers; default 200.",
+    "0.15); in purify they unlearn triggers; default 500.",
     0,
 )
 flags.DEFINE_float(

@@ -24,7 +24,7 @@ flags.DEFINE_float(
 SCAN_STEPS = flags.DEFINE_integer(
     "scan_steps",
     None,
-    "Batches of the scan's patches; default 150, of purify 200.",
+    "Batches of the scan's patches; default 150.",
     1,
 )
 flags.DEFINE_float(

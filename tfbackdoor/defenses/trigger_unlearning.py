@@ -21,7 +21,7 @@ _GENTLER = (1.0, 0.1, 0.01)
 # Patches far larger than the one that was found are no backdoor's: they work
 # by what the class looks like, which must not be unlearned. Settled on the
 # recall of a target class, see docs/lab/results.md, "Unlearning".
-_TIMES_FOUND = 4.0
+_TIMES_FOUND = 6.0
 _AT_WORK = 0.1
 
 
@@ -107,7 +107,7 @@ def recover(
         learning_rate: float > 0, Adam's, which falls to 0; a tenth of it,
             then a hundredth, where that costs over 10 points on `judge`.
         max_share: float in (0, 1], pixels of the patches that are unlearned,
-            but no more than four times those of the trigger that was found.
+            but no more than six times those of the trigger that was found.
         max_opacity: float in [0, 1], of the blends that are unlearned where
             no patch of that share does.
         mixup: float in [0, 1], see `Distillation`.
