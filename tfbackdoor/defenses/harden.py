@@ -107,7 +107,7 @@ def by_hardening(
         {
             "share": hardened.share,
             "learning_rate": hardened.learning_rate,
-            "held_out_loss": hardened.loss.value,
+            "held_out_loss": hardened.loss and hardened.loss.value,
         },
     )
 
@@ -145,7 +145,7 @@ def harden_within(
         rate = factor * learning_rate
 
         tune = functools.partial(
-            harden, classifier, run=run, learning_rate=rate, **settings
+            _tuned, classifier, run, learning_rate=rate, **settings
         )
         losses = _losses(
             classifier, parts, functools.partial(tune, steps=fewer_steps)
@@ -160,6 +160,10 @@ def harden_within(
         losses.values(), key=lambda loss: loss.value, default=None
     )
     return Hardened(hardened, share, rate, loss, max_accuracy_drop)
+
+
+def _tuned(classifier, run, images, **settings):
+    return harden(classifier, images, run, **settings)
 
 
 def _losses(classifier, parts, tune):

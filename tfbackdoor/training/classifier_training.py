@@ -41,7 +41,7 @@ class ClassifierTraining(trainer.Trainer):
         ValueError: where `train_frozen` is False and nothing is `trainable`.
     """
 
-    _model_arguments = ("classifier",)
+    _model_arguments: tuple[str, ...] = ("classifier",)
 
     def __init__(
         self,
