@@ -1,7 +1,6 @@
 """Hardening as strong as a budget of clean accuracy allows."""
 
 import dataclasses
-import functools
 import math
 
 import keras
@@ -144,15 +143,20 @@ def harden_within(
     for factor in _GENTLER:
         rate = factor * learning_rate
 
-        tune = functools.partial(
-            _tuned, classifier, run, learning_rate=rate, **settings
-        )
-        losses = _losses(
-            classifier, parts, functools.partial(tune, steps=fewer_steps)
-        )
+        def tune(images, steps=fewer_steps, rate=rate):
+            return harden(
+                classifier,
+                images,
+                run,
+                steps=steps,
+                learning_rate=rate,
+                **settings,
+            )
+
+        losses = _losses(classifier, parts, tune)
         share = strongest_share(losses, max_accuracy_drop)
         if share:
-            hardened = between(classifier, tune(clean, steps=steps), share)
+            hardened = between(classifier, tune(clean, steps), share)
             break
     else:
         hardened = copying.copy_classifier(classifier)
@@ -160,10 +164,6 @@ def harden_within(
         losses.values(), key=lambda loss: loss.value, default=None
     )
     return Hardened(hardened, share, rate, loss, max_accuracy_drop)
-
-
-def _tuned(classifier, run, images, **settings):
-    return harden(classifier, images, run, **settings)
 
 
 def _losses(classifier, parts, tune):
