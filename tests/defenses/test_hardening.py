@@ -132,19 +132,23 @@ def test_shares_outside_their_range_are_refused(name):
 
 
 @pytest.mark.parametrize(
-    "lost, budget, share",
+    "lost, images, budget, share",
     [
-        ({1.0: 1, 0.9: 0, 0.5: 0}, 0.02, 1.0),
-        ({1.0: 3, 0.9: 2, 0.5: 1}, 0.02, 0.9),
-        ({1.0: 9, 0.9: 3, 0.5: 7}, 0.02, 0.0),
-        ({}, 0.02, 0.0),
-        ({1.0: 1, 0.9: 3, 0.5: 0}, 0.02, 1.0),
-        ({1.0: 1, 0.9: 0, 0.5: -1}, 0.0, 0.9),
+        ({1.0: 10, 0.9: 0, 0.5: 0}, 1000, 0.02, 1.0),
+        ({1.0: 30, 0.9: 20, 0.5: 10}, 1000, 0.02, 0.9),
+        ({1.0: 90, 0.9: 30, 0.5: 70}, 1000, 0.02, 0.0),
+        ({}, 1000, 0.02, 0.0),
+        ({1.0: 10, 0.9: 30, 0.5: 0}, 1000, 0.02, 1.0),
+        ({1.0: 10, 0.9: 0, 0.5: -10}, 1000, 0.0, 0.9),
+        # 3 of 100 may be chance, 9 of 100 are not.
+        ({1.0: 9, 0.9: 3, 0.5: 1}, 100, 0.02, 0.9),
     ],
 )
-def test_the_strongest_share_within_the_budget_is_taken(lost, budget, share):
+def test_the_strongest_share_within_the_budget_is_taken(
+    lost, images, budget, share
+):
     losses = {
-        s: rates.AccuracyLoss(max(n, 0), max(-n, 0), 100)
+        s: rates.AccuracyLoss(max(n, 0), max(-n, 0), images)
         for s, n in lost.items()
     }
     assert harden.strongest_share(losses, budget) == share
