@@ -31,7 +31,13 @@ _FLAG_OF = {
     "rate": "poisoning_rate",
     "steps of scan": "scan_steps",
 }
-_NO_FLAG = {"callbacks", "clean_classifier", "epsilon of scan", "verbose"}
+_NO_FLAG = {
+    "always",  # A former name of only_if_found.
+    "callbacks",
+    "clean_classifier",
+    "epsilon of scan",
+    "verbose",
+}
 
 
 def _keywords(function):

@@ -400,7 +400,7 @@ def _one_class(tmp_path):
                 "--clean_images=100",
                 "--defense=prune",
             ],
-            "'mode_connectivity', 'nad', 'purify']. Received: 'prune'",
+            "'nad', 'purify', 'rnp']. Received: 'prune'",
         ),
         (
             "defend",

@@ -87,10 +87,12 @@ class Trainer(keras.Model):
     def _class_numbers(self, labels, scores):
         """The numbers of classes, where the loss asks for them."""
         asks = self._asks_for_class_numbers
-        if not asks or labels is None or labels.shape.rank is None:
+        if not asks or labels is None:
             return labels
-        shape, dtype = labels.shape[1:], tf.as_dtype(labels.dtype)
-        class_numbers.check_kind(shape, dtype, scores.shape[-1], "y")
+        shape, dtype = tf.TensorShape(labels.shape), tf.as_dtype(labels.dtype)
+        if shape.rank is None:
+            return labels
+        class_numbers.check_kind(shape[1:], dtype, scores.shape[-1], "y")
         return class_numbers.of_labels(labels)
 
     def make_train_function(self, force=False):
