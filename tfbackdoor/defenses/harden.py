@@ -179,11 +179,14 @@ def _losses(classifier, parts, tune):
     except classifier_training.TrainingDivergedError:
         return {}
 
+    counter = evaluation.BatchCounter(classifier, replaced=classifier.weights)
+    images = batch_size_module.batch_size_for(classifier)
+
     def scores(share):
         return rates.pool(
             [
-                evaluation.evaluate(
-                    between(classifier, one, share), judge, preprocess="[0, 1]"
+                counter.scores(
+                    judge.batch(images), _weights(classifier, one, share)
                 )
                 for one, (_, judge) in zip(tuned, parts)
             ]
@@ -276,12 +279,17 @@ def between(
     if not 0.0 <= share <= 1.0 or math.isnan(share):
         raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
     copy = copying.copy_classifier(second)
-    for variable, start, end in zip(
-        copy.weights, first.weights, second.weights, strict=True
-    ):
-        start, end = start.numpy(), end.numpy()
-        if np.issubdtype(end.dtype, np.floating):
-            variable.assign(
-                start + np.asarray(share, end.dtype) * (end - start)
-            )
+    copy.set_weights(_weights(first, second, share))
     return copy
+
+
+def _weights(first, second, share):
+    """All weights at `share` of the way; whole numbers are the second's."""
+    return [
+        start + np.asarray(share, end.dtype) * (end - start)
+        if np.issubdtype(end.dtype, np.floating)
+        else end
+        for start, end in zip(
+            first.get_weights(), second.get_weights(), strict=True
+        )
+    ]
