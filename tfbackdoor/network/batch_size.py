@@ -1,6 +1,7 @@
 """How many images go through a classifier at once."""
 
 import math
+from collections.abc import Iterator
 
 import keras
 
@@ -31,6 +32,17 @@ def batch_size_for(
     """
     needed = bytes_per_image(classifier) * (2 if training else 1)
     return max(1, min(most, limit_bytes // needed))
+
+
+def equal_groups(count: int, most: int) -> Iterator[slice]:
+    """Slices of at most `most` that cover `count` places, all of one length.
+
+    The last overlaps the one before it: a function is traced once for all.
+    """
+    size = min(count, most)
+    for first in range(0, count, size):
+        start = min(first, count - size)
+        yield slice(start, start + size)
 
 
 @remembering.once_a_model

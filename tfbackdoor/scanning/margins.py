@@ -60,13 +60,10 @@ def largest_margins(
         classifier, most=_MOST_IMAGES, training=True
     )
     ascend = _ascent(classifier, precision)
-    pairs = classes * count
-    margins = np.empty(pairs)
-    for first in range(0, pairs, at_once):
-        # The last group overlaps the one before it: one shape, one trace.
-        first = max(0, min(first, pairs - at_once))
-        group = np.arange(first, min(first + at_once, pairs))
-        wanted, start = np.divmod(group, count)
+    wanted_of, start_of = np.divmod(np.arange(classes * count), count)
+    margins = np.empty(classes * count)
+    for group in batch_size.equal_groups(classes * count, at_once):
+        wanted, start = wanted_of[group], start_of[group]
         margins[group] = ascend(images[start], wanted).numpy()
     return np.median(margins.reshape(classes, count), axis=1)
 

@@ -55,10 +55,7 @@ def wave_answers(
     images, labels = next(batches.as_numpy_iterator())
     view = compute_view.ComputeView(classifier, precision)
     classes = classifiers.class_count(classifier)
-    at_once = min(
-        len(images),
-        batch_size.batch_size_for(classifier, most=_AT_ONCE),
-    )
+    at_once = batch_size.batch_size_for(classifier, most=_AT_ONCE)
 
     @tf.function
     def answer(images, wave):
@@ -67,10 +64,7 @@ def wave_answers(
 
     def shares(wave):
         answers = np.empty(len(images), int)
-        for first in range(0, len(images), at_once):
-            # The last group overlaps the one before: one shape, one trace.
-            group = slice(min(first, len(images) - at_once), None)
-            group = slice(group.start, group.start + at_once)
+        for group in batch_size.equal_groups(len(images), at_once):
             answers[group] = answer(images[group], wave).numpy()
         return share_of_others(answers, labels, classes)
 
