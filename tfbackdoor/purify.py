@@ -231,8 +231,10 @@ def purify(
         )
         purified = hardened.classifier
     suspected = found.triggers.of(found.suspects)
-    remaining = _worth_unlearning(found, purified, judge, max_share)
-    if changes and recovery_steps and (len(remaining.targets) or neurons):
+    remaining = suspected.of([])
+    if changes and recovery_steps:
+        remaining = _worth_unlearning(found, purified, judge, max_share)
+    if len(remaining.targets) or (changes and recovery_steps and neurons):
         run.announce("Unlearning the triggers that were found")
         recovery = trigger_unlearning.recover(
             purified,
@@ -249,9 +251,7 @@ def purify(
             mixup=mixup,
         )
         purified = recovery.classifier
-    unlearned = [
-        k for k in found.suspects if recovery and k in remaining.targets
-    ]
+    unlearned = [k for k in found.suspects if k in remaining.targets]
     left = trigger_unlearning.still_at_work(purified, suspected, judge)
     if purified is original:
         purified = copying.copy_classifier(original)
