@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfbackdoor import evaluation
 from tfbackdoor import rates
+from tfbackdoor.attacks import generators
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import inverted_triggers
 from tfbackdoor.defenses import self_distillation
@@ -68,7 +69,7 @@ def _success(classifier, images, target, mask, pattern):
     """The share of images of other classes that a trigger turns to its own."""
 
     def stamp(image, label):
-        return image * (1.0 - mask) + mask * pattern, label
+        return generators.blend(image, pattern, mask), label
 
     answers, labels = classifiers.answers_of(classifier, images.map(stamp))
     others = labels != target

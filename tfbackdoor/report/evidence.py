@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.attacks import generators
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import attention
 from tfbackdoor.defenses import inverted_triggers
@@ -84,7 +85,7 @@ def find_triggers(
         triggers.targets, triggers.masks, triggers.patterns
     ):
         others = np.flatnonzero(np.asarray(labels) != target)[:_MOST_STAMPED]
-        stamped = images[others] * (1.0 - mask) + mask * pattern
+        stamped = generators.blend(images[others], pattern, mask)
         found.append(
             FoundTrigger(
                 target=int(target),
