@@ -172,9 +172,7 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             _, (gradient,), _ = self._differentiate(
                 batch, perturbation, [perturbation]
             )
-            replica = tf.distribute.get_replica_context()
-            if replica.num_replicas_in_sync > 1:
-                gradient = replica.all_reduce("sum", gradient)
+            gradient = training_module.sum_over_replicas(gradient)
             perturbation = tf.stop_gradient(
                 perturbation + size * tf.sign(gradient)
             )

@@ -135,12 +135,16 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
                 inner.watch(pattern)
                 loss, _ = self._loss(batch, pattern, weights)
             ascent = inner.gradient(loss, pattern)
-        slope = _over_replicas(slope)
+        slope = classifier_training.sum_over_replicas(slope)
         shrunk = 1.0 - 2.0 * self.step_size * self.perturbation.penalty
         v = slope
         for _ in range(self.fixed_point_steps - 1):
             curved = outer.gradient(ascent, pattern, output_gradients=v)
-            v = slope + shrunk * v + self.step_size * _over_replicas(curved)
+            v = (
+                slope
+                + shrunk * v
+                + self.step_size * classifier_training.sum_over_replicas(curved)
+            )
         return outer.gradient(
             ascent,
             weights,
@@ -166,11 +170,3 @@ class ImplicitUnlearning(classifier_training.ClassifierTraining):
             config["classifier"], **config["perturbation"]
         )
         return cls(**config)
-
-
-def _over_replicas(gradient):
-    """The sum of what the replicas hold."""
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1:
-        return gradient
-    return replica.all_reduce("sum", gradient)

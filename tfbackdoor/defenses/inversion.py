@@ -246,7 +246,10 @@ class TriggerInversion(trainer.Trainer):
         others = tf.cast(labels[None] != targets, tf.float32)
         # Of each trigger's images on all replicas; gradients are added up.
         shares = tf.math.divide_no_nan(
-            others, _over_replicas(tf.reduce_sum(others, 1))[:, None]
+            others,
+            classifier_training.sum_over_replicas(tf.reduce_sum(others, 1))[
+                :, None
+            ],
         )
         triggers = [self.mask_logits, self.pattern_logits]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -263,10 +266,16 @@ class TriggerInversion(trainer.Trainer):
         gradients = tape.gradient(losses, [v.value for v in triggers])
         self.optimizer.apply(gradients, triggers)
         turned = tf.cast(tf.argmax(scores, -1) == targets, tf.float32)
-        self._adapt(_over_replicas(tf.reduce_sum(turned * shares, 1)))
+        self._adapt(
+            classifier_training.sum_over_replicas(
+                tf.reduce_sum(turned * shares, 1)
+            )
+        )
         return {
             "size": tf.reduce_mean(sizes),
-            "loss": tf.reduce_mean(_over_replicas(losses)),
+            "loss": tf.reduce_mean(
+                classifier_training.sum_over_replicas(losses)
+            ),
         }
 
     def _adapt(self, turned):
@@ -323,10 +332,3 @@ def _blobs(rng, count, height, width):
 def _logits(shares):
     shares = np.clip(shares, _LEAST_SHARE, 1.0 - _LEAST_SHARE)
     return np.log(shares) - np.log1p(-shares)
-
-
-def _over_replicas(values):
-    """The sum of what the replicas hold."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return values
-    return tf.distribute.get_replica_context().all_reduce("sum", values)

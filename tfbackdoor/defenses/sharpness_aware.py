@@ -84,9 +84,7 @@ class SharpnessAwareTraining(classifier_training.ClassifierTraining):
 
     def _ascend(self, weights, gradients):
         """The weights at which the loss is about the largest nearby."""
-        replica = tf.distribute.get_replica_context()
-        if replica.num_replicas_in_sync > 1:
-            gradients = replica.all_reduce("sum", gradients)
+        gradients = classifier_training.sum_over_replicas(gradients)
         norm = tf.linalg.global_norm(
             [tf.abs(w) * g for w, g in zip(weights, gradients)]
         )

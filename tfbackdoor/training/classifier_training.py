@@ -175,6 +175,14 @@ def share_of_replica(loss):
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def sum_over_replicas(values):
+    """The sum of what the replicas hold, a tensor or a list of tensors."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return values
+    return replica.all_reduce("sum", values)
+
+
 def log_losses(model: keras.Model, **losses) -> None:
     """Adds this replica's share of each loss to the metric of its name."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
