@@ -165,6 +165,19 @@ def test_weights_between_two_classifiers():
         harden.between(first, second, 1.1)
 
 
+def test_weights_of_half_precision_are_between_too():
+    def dense(value):
+        model = keras.Sequential(
+            [keras.Input((2,)), keras.layers.Dense(3, dtype="bfloat16")]
+        )
+        model.set_weights([0.0 * w + value for w in model.get_weights()])
+        return model
+
+    between = harden.between(dense(0.0), dense(4.0), 0.25)
+    for given in between.get_weights():
+        np.testing.assert_array_equal(given.astype("float32"), 1.0)
+
+
 def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
     rates_tried = []
 

@@ -287,7 +287,7 @@ def _weights(first, second, share):
     """All weights at `share` of the way; whole numbers are the second's."""
     return [
         start + np.asarray(share, end.dtype) * (end - start)
-        if np.issubdtype(end.dtype, np.floating)
+        if keras.backend.is_float_dtype(str(end.dtype))
         else end
         for start, end in zip(
             first.get_weights(), second.get_weights(), strict=True
