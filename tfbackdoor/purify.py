@@ -117,7 +117,8 @@ def purify(
         hardening_steps: int >= 0, batches of hardening, 0 for none.
         hardening_rate: float > 0, its learning rate by SGD, which falls to 0;
             a tenth of it, then a hundredth, where that costs too much.
-        recovery_steps: int >= 0, batches of unlearning, 0 for none.
+        recovery_steps: int >= 0, batches of unlearning, 0 for none; a third
+            of them where no trigger that was found works after hardening.
         recovery_rate: float > 0, learning rate of unlearning by Adam, which
             falls to 0; a tenth of it, then a hundredth, where that costs over
             10 points of held-out accuracy.
@@ -231,9 +232,10 @@ def purify(
         )
         purified = hardened.classifier
     suspected = found.triggers.of(found.suspects)
+    at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
     remaining = suspected.of([])
     if changes and recovery_steps:
-        remaining = _worth_unlearning(found, purified, judge, max_share)
+        remaining = _worth_unlearning(found, at_work, max_share)
     if len(remaining.targets) or (changes and recovery_steps and neurons):
         run.announce("Unlearning the triggers that were found")
         recovery = trigger_unlearning.recover(
@@ -244,7 +246,9 @@ def purify(
             run,
             pruned=neurons,
             triggers=remaining,
-            steps=recovery_steps,
+            steps=recovery_steps
+            if neurons
+            else trigger_unlearning.steps_within(recovery_steps, at_work),
             learning_rate=recovery_rate,
             max_share=max_share,
             max_opacity=max_opacity,
@@ -348,7 +352,7 @@ def _check_count(clean):
         )
 
 
-def _worth_unlearning(found, hardened, judge, max_share):
+def _worth_unlearning(found, at_work, max_share):
     """The triggers of suspects that are small, or still work.
 
     A class of a clean classifier has large ones, by what it looks like: those
@@ -357,8 +361,7 @@ def _worth_unlearning(found, hardened, judge, max_share):
     triggers = found.triggers.of(found.suspects)
     worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
     if found.verdict == "backdoored" and not found.all_to_all:
-        works = trigger_unlearning.still_at_work(hardened, triggers, judge)
-        worth = [*worth, *works.targets]
+        worth = [*worth, *at_work.targets]
     return triggers.of(worth)
 
 

@@ -24,6 +24,8 @@ _GENTLER = (1.0, 0.1, 0.01)
 # recall of a target class, see docs/lab/results.md, "Unlearning".
 _TIMES_FOUND = 6.0
 _AT_WORK = 0.1
+# Each step costs the target class some of its recall, see there.
+_SHARE_OF_STEPS = 1 / 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +65,20 @@ def still_at_work(
         for trigger in zip(triggers.targets, triggers.masks, triggers.patterns)
     ]
     return triggers.of(triggers.targets[np.array(works, bool)])
+
+
+def steps_within(
+    steps: int, at_work: inverted_triggers.InvertedTriggers
+) -> int:
+    """All steps where a trigger still works, a third of them where none does.
+
+    Args:
+        steps: int >= 1, the most.
+        at_work: those of the suspects that still work, see `still_at_work`.
+    """
+    if len(at_work.targets):
+        return steps
+    return max(1, round(_SHARE_OF_STEPS * steps))
 
 
 def _success(classifier, images, target, mask, pattern):

@@ -1,0 +1,187 @@
+"""Defends classifiers that `launch.train` left, and adds a row for each.
+
+    python benchmarks/defend_networks.py --networks A/badnets A/sig \\
+        --defenses purify nad --dataset=cifar10 --data_dir=DIR --data_seed=7 \\
+        --rows=rows.csv
+
+The clean images are of the share that the attacker did not have: `--data_seed`
+must be the `--seed` of the training. Test images only score. What the table has
+is left out, so that a run that was killed goes on. Without `--networks` it
+prints the table: a row for each network, a column for each defense.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import time
+import warnings
+
+import keras
+
+import tfbackdoor
+
+_COLUMNS = (
+    "network",
+    "defense",
+    "images",
+    "seed",
+    "accuracy_before",
+    "success_before",
+    "accuracy",
+    "success",
+    "seconds",
+    "chosen",
+)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", type=pathlib.Path, nargs="*", default=[])
+    parser.add_argument("--defenses", nargs="+", default=["purify"])
+    parser.add_argument("--rows", type=pathlib.Path, required=True)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--data_dir")
+    parser.add_argument("--share", type=float, default=0.9)
+    parser.add_argument("--data_seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for folder in arguments.networks:
+        add_rows(folder, arguments)
+    print_table(read(arguments.rows), arguments)
+
+
+def add_rows(folder, arguments):
+    """Adds the rows of one network that the table lacks."""
+    done = {key(row) for row in read(arguments.rows)}
+    wanted = [
+        defense
+        for defense in arguments.defenses
+        if (folder.name, defense, str(arguments.images), str(arguments.seed))
+        not in done
+    ]
+    if not wanted:
+        return
+    keras.utils.clear_session()
+    classifier = tfbackdoor.load_classifier(folder / "classifier.keras")
+    poisoning = None
+    if (folder / "poisoning.json").exists():
+        poisoning = tfbackdoor.Poisoning.load(folder)
+    clean, test = images_of(arguments)
+    before = percentages(classifier, test, poisoning)
+    for defense in wanted:
+        start = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcome = tfbackdoor.defend(
+                defense, classifier, clean, seed=arguments.seed, verbose=0
+            )
+        seconds = time.monotonic() - start
+        after = percentages(outcome.classifier, test, poisoning)
+        add(
+            arguments.rows,
+            (
+                folder.name,
+                defense,
+                arguments.images,
+                arguments.seed,
+                *before,
+                *after,
+                round(seconds),
+                json.dumps(outcome.to_json()["details"]),
+            ),
+        )
+        print(folder.name, defense, *before, "->", *after, flush=True)
+
+
+def images_of(arguments):
+    """Clean images of which the attacker had none, and test images."""
+    train, test = (
+        tfbackdoor.load_images(
+            arguments.dataset, split, data_dir=arguments.data_dir
+        )
+        for split in ("train", "test")
+    )
+    _, clean = tfbackdoor.split_images(
+        train, [arguments.share, arguments.images], seed=arguments.data_seed
+    )
+    return tfbackdoor.in_memory(clean), test
+
+
+def percentages(classifier, test, poisoning):
+    """Clean accuracy and attack success, "" without an attack."""
+    scores = tfbackdoor.evaluate(classifier, test, poisoning)
+    success = scores.attack_success
+    return (
+        round(100 * scores.clean_accuracy.value, 1),
+        "" if success is None else round(100 * success.value, 1),
+    )
+
+
+def add(path, values):
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(_COLUMNS)
+        writer.writerow(values)
+
+
+def read(path):
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def key(row):
+    return tuple(row[name] for name in _COLUMNS[:4])
+
+
+def print_table(rows, arguments):
+    """Accuracy / attack success in percent as Markdown, and the means."""
+    chosen = [
+        row
+        for row in rows
+        if int(row["images"]) == arguments.images
+        and int(row["seed"]) == arguments.seed
+    ]
+    defenses = list(dict.fromkeys(row["defense"] for row in chosen))
+    networks = list(dict.fromkeys(row["network"] for row in chosen))
+    print(f"| network | before | {' | '.join(defenses)} |")
+    print("|---" * (len(defenses) + 2) + "|")
+    for network in networks:
+        of_network = {
+            r["defense"]: r for r in chosen if r["network"] == network
+        }
+        first = next(iter(of_network.values()))
+        cells = [
+            cell(of_network[name], "") if name in of_network else ""
+            for name in defenses
+        ]
+        print(f"| {network} | {cell(first, '_before')} | {' | '.join(cells)} |")
+    for name in defenses:
+        backdoored = [
+            r for r in chosen if r["defense"] == name and r["success"] != ""
+        ]
+        lost = [
+            float(r["accuracy_before"]) - float(r["accuracy"])
+            for r in backdoored
+        ]
+        left = [float(r["success"]) for r in backdoored]
+        if left:
+            print(
+                f"{name}: {len(left)} networks, attack success "
+                f"{sum(left) / len(left):.1f} % on average, {max(left):.1f} at "
+                f"most; {sum(lost) / len(lost):.1f} points lost on average"
+            )
+
+
+def cell(row, ending):
+    numbers = [row["accuracy" + ending], row["success" + ending]]
+    return " / ".join(number for number in numbers if number)
+
+
+if __name__ == "__main__":
+    main()
