@@ -49,7 +49,9 @@ def main():
     arguments = parser.parse_args()
     for folder in arguments.networks:
         add_rows(folder, arguments)
-    print_table(read(arguments.rows), arguments)
+    rows = read(arguments.rows)
+    if rows:
+        print_table(rows, arguments)
 
 
 def add_rows(folder, arguments):
@@ -89,7 +91,7 @@ def add_rows(folder, arguments):
                 *before,
                 *after,
                 round(seconds),
-                json.dumps(outcome.to_json()["details"]),
+                json.dumps(outcome.to_json()),
             ),
         )
         print(folder.name, defense, *before, "->", *after, flush=True)
