@@ -4,29 +4,24 @@ import dataclasses
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import evaluation
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import harden
-from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
-from tfbackdoor.report import evidence
-from tfbackdoor.report import outcome_sentences
+from tfbackdoor.report import purification
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
 
 _LEAST_CLEAN = 20
-_SAMPLES = 8
 _ANP_BATCH = 128
 _NOT_SETTINGS = (
     "classifier",
@@ -36,7 +31,6 @@ _NOT_SETTINGS = (
     "oracle",
     "preprocess",
 )
-_NO_PRUNING = "Pruning was not asked for."
 
 
 # Settled while looking at attack success, see docs/lab/results.md: the defaults
@@ -255,73 +249,31 @@ def purify(
             mixup=mixup,
         )
         purified = recovery.classifier
-    unlearned = [k for k in found.suspects if k in remaining.targets]
-    left = trigger_unlearning.still_at_work(purified, suspected, judge)
+        at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
     if purified is original:
         purified = copying.copy_classifier(original)
 
-    # The weakest point of a curve prunes nothing: no threshold was taken.
-    took_threshold = pruned and (pruned.count or threshold is not None)
-    stages = {
-        "pruned": pruned.classifier if neurons else None,
-        "hardened": hardened.classifier if hardened and recovery else None,
-    }
-    rows = {
-        "before": original,
-        **{name: stage for name, stage in stages.items() if stage is not None},
-        "purified": purified,
-    }
     run.announce("Scoring the classifier before and after")
-    scores = _scores(rows, judge, poisoning)
-    test_scores = {} if test is None else _scores(rows, test, poisoning)
-    first_and_last = {"before": original, "purified": purified}
-    samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=seed)
-    report = report_module.Report(
-        verdict=outcome_sentences.verdict(
-            found,
-            pruned,
-            hardened,
-            unlearned,
-            left.targets,
-            test_scores or scores,
+    report = purification.report_on(
+        purification.Purification(
+            original=original,
+            purified=purified,
+            scan=found,
+            neuron_masks=masks,
+            skipped=skipped,
+            pruned=pruned,
+            hardened=hardened,
+            recovery=recovery,
+            threshold=threshold,
+            unlearned=[k for k in found.suspects if k in remaining.targets],
+            left=at_work.targets.tolist(),
         ),
-        warnings=outcome_warnings.outcome_warnings(
-            original,
-            purified,
-            clean,
-            masks,
-            {"held-out": scores, "test": test_scores},
-        )
-        + outcome_sentences.warnings(hardened, recovery, found, left.targets),
-        scores=scores,
-        scored_on=f"{sampling.cardinality(judge)} clean images held out from "
-        "the optimisation (if the classifier was trained on them, they "
-        "flatter it before)",
-        test_scores=test_scores,
-        curve=pruned.curve if pruned else [],
-        chosen=pruned.chosen if pruned and took_threshold else None,
-        chosen_because=pruned.because if pruned else _NO_PRUNING,
+        clean=clean,
+        judge=judge,
+        test=test,
+        poisoning=poisoning,
         oracle=oracle is not None,
-        neuron_masks=masks,
-        pruned=neurons,
-        hardening=str(hardened) if hardened else None,
-        unlearned=unlearned,
-        skipped=skipped,
-        clean_images=np.bincount(
-            sampling.labels_of(clean), minlength=len(found.anomalies)
-        ),
-        samples=samples,
-        sample_labels=labels,
-        predictions=evidence.predict(first_and_last, samples),
         class_names=class_names,
-        attention=evidence.attention_of_first(first_and_last, samples),
-        scan=found,
-        found_triggers=evidence.find_triggers(
-            first_and_last,
-            suspected,
-            samples,
-            labels,
-        ),
         settings={
             **settings,
             "flip": flip,
@@ -333,11 +285,8 @@ def purify(
             "recovery_rate": recovery.learning_rate if recovery else None,
             "value_range": admitted.values.name,
         },
-        versions=report_module.versions(),
-        steps=_steps(start, run.begun, time.monotonic()),
-        seed=seed,
-        seconds=time.monotonic() - start,
-        peak_memory=report_module.peak_memory(),
+        run=run,
+        start=start,
     )
     return admitted.restore(purified), report
 
@@ -378,19 +327,3 @@ def _check_above_chance(pruned, threshold):
             f"{pruned.curve[-1].threshold} on it does not. Received: "
             f"threshold={threshold}"
         )
-
-
-def _scores(rows, images, poisoning):
-    return {
-        name: evaluation.evaluate(row, images, poisoning)
-        for name, row in rows.items()
-    }
-
-
-def _steps(start, begun, end):
-    """Each step with its seconds, from when each began."""
-    names, begins = zip(("Looking at classifier and images", start), *begun)
-    ends = (*begins[1:], end)
-    return [
-        (name, until - since) for name, since, until in zip(names, begins, ends)
-    ]
