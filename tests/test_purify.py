@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfbackdoor
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import self_distillation
+from tfbackdoor.defenses import trigger_unlearning
 
 _FAST = {
     "scan_steps": 150,
@@ -195,6 +196,19 @@ def test_recovery_sees_the_unlearned_class_in_half_of_its_images(recoveries):
     labels = np.concatenate([labels for _, labels in clean.take(40)])
     # 2,560 images drawn: half of them +- 1 %, where a sixth is of the class.
     assert np.mean(labels == planted.TARGET) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("works", "steps"), [(True, 150), (False, 50)])
+def test_a_third_of_the_steps_unlearns_what_works_no_more(
+    recoveries, monkeypatch, works, steps
+):
+    def still_at_work(classifier, triggers, judge):
+        return triggers if works else triggers.of([])
+
+    monkeypatch.setattr(trigger_unlearning, "still_at_work", still_at_work)
+    tfbackdoor.purify(planted.classifier(), planted.images(120), **_FAST)
+    ((_, settings),) = recoveries
+    assert settings["steps"] == steps
 
 
 @pytest.mark.parametrize(("max_share", "opacity"), [(0.05, 0.0), (0.01, 0.3)])
