@@ -4,6 +4,7 @@ import dataclasses
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.attacks import poisoning as poisoning_module
@@ -302,15 +303,17 @@ def _check_count(clean):
 
 
 def _worth_unlearning(found, at_work, max_share):
-    """The triggers of suspects that are small, or still work.
+    """The triggers of suspects that are small, or unusual and still work.
 
     A class of a clean classifier has large ones, by what it looks like: those
-    of a mere suspicion are left, and of all classes at once.
+    of a class that another signal gave away are left, of a mere suspicion, and
+    of all classes at once.
     """
     triggers = found.triggers.of(found.suspects)
     worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
     if found.verdict == "backdoored" and not found.all_to_all:
-        worth = [*worth, *at_work.targets]
+        unusual = np.flatnonzero(found.anomalies >= found.limits[0])
+        worth = [*worth, *at_work.of(unusual).targets]
     return triggers.of(worth)
 
 
