@@ -49,7 +49,7 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
     )
     return result.DefenseResult(
         {"purified": purified},
-        {"verdict": report.verdict},
+        {"verdict": report.verdict, "hardening": report.hardening},
         {"report": report},
         report.warnings,
     )
