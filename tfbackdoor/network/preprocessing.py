@@ -64,7 +64,12 @@ RANGES = {
     "caffe BGR": (_caffe, 3),
     "MNIST mean/std": (_normalise(*_MNIST), 1),
     "per-image standardisation": (_standardise, None),
+    "[0, 16]": (_affine(16.0, 0.0), None),
+    "[0, 65535]": (_affine(65535.0, 0.0), None),
+    "[-0.5, 0.5]": (_affine(1.0, -0.5), None),
 }
+# So near to others, or so seldom met, that they need better evidence.
+RARE = ("[0, 16]", "[0, 65535]", "[-0.5, 0.5]")
 
 
 def known_ranges(channels: int) -> dict[str, Callable]:
