@@ -28,8 +28,8 @@ def conform(
     Shares all weights with `classifier`, and is `classifier` itself where that
     will do. Replaced are: an integer input, an input of variable size, images
     without a channel axis, all outputs but one, scores of shape `(batch, 1, 1,
-    classes)`, one sigmoid unit (which becomes the probabilities of two
-    classes).
+    classes)` or of float64, one sigmoid unit (which becomes the probabilities
+    of two classes).
 
     Args:
         classifier: built Keras model.
@@ -155,6 +155,7 @@ def _needs_nothing(classifier, shape, scores):
         known.image_shape == shape
         and known.scores is scores
         and len(scores.shape) == 2
+        and scores.dtype != "float64"
         and scores.shape[-1] != 1
         and _is_float(known.input_dtype)
         and graph.takes_a_tensor(classifier)
@@ -180,6 +181,8 @@ def _rebuilt(classifier, function, shape, output):
         scores = keras.ops.reshape(scores, (-1, classes))
     if len(scores.shape) == 2 and scores.shape[-1] == 1:
         scores = _two_classes(classifier, images, scores)
+    if scores.dtype == "float64":
+        scores = keras.ops.cast(scores, "float32")
     return keras.Model(images, scores, name=classifier.name)
 
 

@@ -14,10 +14,12 @@ from tfbackdoor.network import facts
 from tfbackdoor.network import graph
 from tfbackdoor.network import reading
 from tfbackdoor.network import refusals
+from tfbackdoor.network import structure
 from tfbackdoor.network import value_range
 
 _COMPARED = 32
 _TOLERANCE = 1e-3
+_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,6 +115,9 @@ def admit(
         several_classes=several_classes,
         in_memory=in_memory,
     )
+    is_new = not facts.facts_of(classifier).is_admitted
+    if is_new:
+        _check_weights(classifier)
     values = _value_range(
         classifier,
         conforming,
@@ -125,6 +130,8 @@ def admit(
     if preprocess is not None and adapted is classifier:
         # What its owner says holds for this call alone.
         adapted = adapting.adapt(classifier, lambda images: images)
+    if is_new:
+        _check_scores(adapted, found.sample[0])
     if differentiable:
         _check_gradient(adapted, found.sample[0])
     if copyable:
@@ -150,6 +157,36 @@ def _value_range(classifier, conforming, sample, **settings):
     if is_given is None and values.is_certain:
         known.value_range = values
     return values
+
+
+def _check_weights(classifier):
+    """Raises ValueError on weights that are no finite numbers."""
+    layers = [
+        name
+        for name, layer in structure.named_layers(classifier).items()
+        if any(
+            not np.isfinite(weight).all()
+            for weight in map(np.asarray, layer.get_weights())
+            if weight.dtype.kind not in "biu"
+        )
+    ]
+    if layers:
+        raise ValueError(
+            "`classifier` must hold weights that are finite numbers. Received: "
+            f"{classifier.name}, where those of {layers[:_NAMED]} are not."
+        )
+
+
+def _check_scores(classifier, images):
+    """Raises ValueError on scores that are no numbers."""
+    scores = classifiers.scores_of(classifier, images[:_COMPARED])
+    wrong = (np.isnan(scores) | (scores == np.inf)).any(axis=1).sum()
+    if wrong:
+        raise ValueError(
+            "`classifier` must give scores that are finite numbers. Received: "
+            f"{classifier.name}, which does not for {wrong} of {len(scores)} "
+            "images."
+        )
 
 
 def _check_gradient(classifier, images):
