@@ -88,11 +88,14 @@ def score(classifier, outcome, test, poisoning) -> dict:
     }
 
 
-def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
+def write(
+    folder: pathlib.Path, classifier, outcome, rows: dict, test, **details
+) -> None:
     """Exports the purified classifier, writes and prints the scores.
 
     Args:
         folder: where to write.
+        classifier: as it was loaded.
         outcome: the `DefenseResult`.
         rows: of `score`.
         test: unbatched test images.
@@ -101,7 +104,7 @@ def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
     import tfbackdoor
 
     batch = next(test.batch(32).as_numpy_iterator())[0]
-    export.write(outcome.classifier, folder, batch)
+    export.write(outcome.classifier, folder, batch, loaded=classifier)
     details |= outcome.to_json()
     before, *_, after = rows.values()
     if before.attack_success is not None:

@@ -5,6 +5,7 @@ import numbers
 import os
 import pathlib
 import warnings
+import weakref
 import zipfile
 
 import h5py
@@ -18,6 +19,8 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import graph
 from tfbackdoor.network import structure
 
+# From a classifier of one output and size to what is in its file.
+_whole: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
 _ARCHIVE, _HDF5 = "a .keras archive", "an .h5 file"
@@ -74,7 +77,25 @@ def load_classifier(
     conforming = _conforming(classifier, path, image_size, output)
     if allow_unsafe_code:
         _check_scores_given(conforming, path)
-    return conforming if image_size or output else classifier
+    if not (image_size or output):
+        return classifier
+    if conforming is not classifier:
+        _whole[conforming] = classifier
+    return conforming
+
+
+def as_in_file(changed: keras.Model, loaded: keras.Model) -> keras.Model:
+    """A classifier of the outputs and input size that the file has.
+
+    Args:
+        changed: a copy of `loaded` with other weights.
+        loaded: what `load_classifier` gave, of one output and size.
+
+    Returns:
+        `changed` where that is what the file has.
+    """
+    whole = _whole.get(loaded)
+    return adapting.restore(changed, loaded, whole) if whole else changed
 
 
 def load_model(
