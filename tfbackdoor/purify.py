@@ -16,6 +16,7 @@ from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
+from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
@@ -24,6 +25,7 @@ from tfbackdoor.report import outcome_sentences
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
+from tfbackdoor.training import setting_ranges
 
 _LEAST_CLEAN = 20
 _SAMPLES = 8
@@ -152,6 +154,8 @@ def purify(
         if name not in _NOT_SETTINGS
     }
     start = time.monotonic()
+    setting_ranges.check(settings)
+    devices.check_precision(precision)
     admitted = door.admit(
         classifier,
         clean,
@@ -163,6 +167,9 @@ def purify(
     )
     original, clean = admitted.classifier, admitted.images
     _check_count(clean)
+    _check_names(class_names, classifiers.class_count(original))
+    for attack in (poisoning, oracle):
+        poisoning_module.check(attack, original)
     if test is not None:
         test = admitted.more(test)
     run = run_settings.RunSettings(
@@ -345,6 +352,18 @@ def _check_count(clean):
         raise ValueError(
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
+        )
+
+
+def _check_names(class_names, classes):
+    """Raises ValueError unless each class has a name, or none has."""
+    if class_names is None:
+        return
+    is_list = isinstance(class_names, (list, tuple))
+    if not is_list or [type(name) for name in class_names] != [str] * classes:
+        raise ValueError(
+            f"`class_names` must be a list of {classes} names, one per class. "
+            f"Received: {class_names!r}"
         )
 
 
