@@ -57,7 +57,9 @@ def run(defense: str, classifier, clean, **settings):
 def with_few_steps(defense: str, settings: dict) -> dict:
     """Settings of a defense, but with as few steps as run its whole path."""
     from tfbackdoor.defend import defense_settings
+    from tfbackdoor.training import setting_ranges
 
+    setting_ranges.check(settings)
     known = defense_settings(defense)
     fewer = {
         name: min(most, settings.get(name, known[name]))

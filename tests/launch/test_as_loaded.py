@@ -113,3 +113,36 @@ def test_sizes_that_are_none_are_refused(tmp_path, flags, message):
     assert result.returncode == 1
     assert f"{message}" in result.stderr and "Received: " in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["purify"], "--clean_images must be at most 120, what"),
+        (
+            ["defend", "--defense=nad", "--setting=epochs=x", "--smoke"],
+            "`epochs` must be a whole number >= 1. Received: epochs='x'",
+        ),
+        (["scan", "--preprocess=0-255"], "`preprocess`"),
+        (
+            ["purify", "--class_names=a,b"],
+            "`class_names` must be a list of 6 names",
+        ),
+    ],
+)
+def test_flags_that_no_method_can_follow_are_refused(tmp_path, flags, message):
+    planted.classifier().save(tmp_path / "model.keras")
+    count = [] if flags == ["purify"] else ["--clean_images=60"]
+    result = commands.here(
+        *flags,
+        f"--classifier={tmp_path / 'model.keras'}",
+        "--attacker_share=0",
+        *count,
+        *_data(tmp_path),
+    )
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.keras",
+        "images.npz",
+    }
