@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import planted
 import pytest
 
 import tfbackdoor
@@ -107,6 +108,21 @@ def test_images_are_judged_though_the_range_is_known(kind):
         door.admit(classifier, _wrong(kind))
 
 
+def test_a_classifier_is_admitted_until_the_outer_call_ends():
+    classifier = _nearest_mean()
+    outer = door.admit(classifier, (IMAGES, LABELS))
+    assert outer.classifier is classifier
+    # Within a call all images are taken as they are: some may be hard.
+    inner = door.admit(classifier, _wrong("random"))
+    del inner
+    assert facts.facts_of(classifier).is_admitted
+    copied = tfbackdoor.copy_classifier(classifier)
+    assert facts.facts_of(copied).is_admitted
+    del outer
+    assert not facts.facts_of(classifier).is_admitted
+    assert not facts.facts_of(copied).is_admitted
+
+
 def test_a_copy_that_became_worse_is_scored_in_the_known_range():
     classifier = _nearest_mean(255.0)
     tfbackdoor.evaluate(classifier, (IMAGES, LABELS))
@@ -133,6 +149,39 @@ def test_test_images_that_the_classifier_does_not_know_are_refused(kind):
     classifier = _nearest_mean()
     with pytest.raises(ValueError, match="`test` must be images that"):
         tfbackdoor.purify(classifier, (IMAGES, LABELS), test=_wrong(kind))
+
+
+def _uneven():
+    """200 images of class 0, which is the answer without light, 10 of 3."""
+    images, labels = next(planted.images(1200).batch(1200).as_numpy_iterator())
+    rows = np.concatenate(
+        [np.flatnonzero(labels == 0), np.flatnonzero(labels == 3)[:10]]
+    )
+    return images[rows], labels[rows]
+
+
+@pytest.mark.parametrize(("levels", "name"), [(1, "[0, 1]"), (255, "[0, 255]")])
+def test_images_mostly_of_one_class_are_judged_by_all(levels, name):
+    images, labels = _uneven()
+    found = tfbackdoor.find_value_range(
+        planted.classifier(levels), (images, labels)
+    )
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("seldom", "often", "known"),
+    # Of 10 and of 200: a constant answer, a guess of either, and skill.
+    [(0, 200, False), (1, 190, False), (5, 100, False), (8, 194, True)],
+)
+def test_accuracy_below_the_largest_share_may_be_above_chance(
+    seldom, often, known
+):
+    trial = object.__new__(range_trials.Trial)
+    trial.recalls = [np.arange(200) < often, np.arange(10) < seldom]
+    trial.accuracy = tfbackdoor.Rate(seldom + often, 210)
+    labels = np.repeat([0, 3], [200, 10])
+    assert range_trials.is_above_chance(trial, labels) == known
 
 
 def test_test_images_mostly_of_one_class_are_taken():

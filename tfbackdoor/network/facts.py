@@ -38,8 +38,12 @@ class Facts:
         return self._admission() is not None
 
     def admit(self, admitted) -> None:
-        """Has it admitted for as long as `admitted` is in use."""
-        self._admission = weakref.ref(admitted)
+        """Has it admitted for as long as `admitted` is in use.
+
+        A call within another, which has admitted it already, changes nothing.
+        """
+        if not self.is_admitted:
+            self._admission = weakref.ref(admitted)
 
     @functools.cached_property
     def image_shape(self) -> tuple:

@@ -19,6 +19,8 @@ _MOST_DISAGREEMENT = 0.15
 _TOLD_APART = 0.5
 # Standard deviations by which one range must be right more often.
 _BEYOND_CHANCE = 3.0
+# Times the average share from which one class makes accuracy a poor guide.
+_UNEVEN = 1.5
 
 
 def is_enough(sample: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -53,6 +55,8 @@ class Trial:
         )
         self.answers = np.argmax(scores, axis=1)
         self.right = self.answers == labels
+        self.recalls = [self.right[labels == k] for k in np.unique(labels)]
+        self.mean_recall = float(np.mean([np.mean(r) for r in self.recalls]))
         self.accuracy = rates.Rate(int(self.right.sum()), len(labels))
         self.likelihood = float(np.mean(logs[np.arange(len(labels)), labels]))
         self.confidence = float(np.mean(np.exp(logs.max(axis=1))))
@@ -60,7 +64,7 @@ class Trial:
     @property
     def suffices(self):
         """Whether no other range can be clearly better."""
-        return self.accuracy.value >= 1.0 - _CLEARLY_BETTER
+        return self.mean_recall >= 1.0 - _CLEARLY_BETTER
 
     def beats(self, other: "Trial") -> bool:
         """Whether it is right more often than chance has it, and surer so."""
@@ -90,11 +94,11 @@ def best_of(tried: dict[str, Trial]) -> str:
 
 
 def _first_choice(tried):
-    most = max(trial.accuracy.value for trial in tried.values())
+    most = max(trial.mean_recall for trial in tried.values())
     near = [
         name
         for name, trial in tried.items()
-        if trial.accuracy.value >= most - _CLEARLY_BETTER
+        if trial.mean_recall >= most - _CLEARLY_BETTER
     ]
     if preprocessing.UNIT in near:
         return preprocessing.UNIT
@@ -188,8 +192,28 @@ def is_believed(trial: Trial, name: str, labels: np.ndarray) -> bool:
 
 
 def is_above_chance(trial: Trial, labels: np.ndarray) -> bool:
-    """Whether a classifier knows these images, beyond doubt."""
-    return trial.accuracy.interval[0] > chance_of(labels)
+    """Whether a classifier knows these images, beyond doubt.
+
+    Of images most of which are of one class, accuracy tells little, and the
+    mean recall counts where it is better.
+    """
+    if trial.accuracy.interval[0] > chance_of(labels):
+        return True
+    even = 1.0 / len(trial.recalls)
+    return chance_of(labels) > _UNEVEN * even and (
+        _least_mean_recall(trial.recalls, even) > even
+    )
+
+
+def _least_mean_recall(recalls, even):
+    """The lower end of an interval of the mean recall.
+
+    Each class counts as if two more of its images had been answered by chance.
+    """
+    counts = np.array([len(right) + 2.0 for right in recalls])
+    shares = [np.sum(right) + 2.0 * even for right in recalls] / counts
+    variance = np.sum(shares * (1.0 - shares) / counts) / len(recalls) ** 2
+    return np.mean(shares) - _BEYOND_CHANCE * variance**0.5
 
 
 def images_are_to_blame(tried: dict[str, Trial], labels: np.ndarray) -> bool:
