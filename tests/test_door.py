@@ -743,7 +743,7 @@ def _with_weights(classifier, change):
     [
         (
             lambda w: np.where(w == w.max(), np.nan, w),
-            "weights that .*'conv2d'",
+            "weights that .*'conv2d",
         ),
         (lambda w: w * np.inf, "weights that are finite"),
         (lambda w: w * np.float32(1e30), "scores that are finite.* 32 of 32"),

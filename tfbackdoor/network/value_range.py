@@ -223,12 +223,13 @@ def clearly_right(
     if given.interval[1] >= rates.Rate(count, count).interval[0]:
         return None
     tried = {
-        name: range_trials.Trial(classifier, function, *sample).accuracy
+        name: range_trials.Trial(classifier, function, *sample)
         for name, function in known.items()
     }
-    best = max(tried, key=lambda name: tried[name].value)
-    if tried[best].interval[0] <= max(
+    best = range_trials.best_of(tried)
+    accuracy = tried[best].accuracy
+    if accuracy.interval[0] <= max(
         given.interval[1], range_trials.chance_of(sample[1])
     ):
         return None
-    return best, tried[best], given
+    return best, accuracy, given
