@@ -40,4 +40,7 @@ def image_size() -> tuple[int, int] | None:
     """Height and width to resize to, None for the images' own."""
     if not FLAGS.image_size:
         return None
-    return numbers.whole("image_size", "HEIGHT,WIDTH", FLAGS.image_size)
+    height, width = numbers.whole(
+        "image_size", "HEIGHT,WIDTH", FLAGS.image_size
+    )
+    return height, width

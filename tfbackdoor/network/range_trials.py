@@ -68,8 +68,8 @@ class Trial:
 
     def beats(self, other: "Trial") -> bool:
         """Whether it is right more often than chance has it, and surer so."""
-        won = np.count_nonzero(self.right & ~other.right)
-        lost = np.count_nonzero(other.right & ~self.right)
+        won = int(np.count_nonzero(self.right & ~other.right))
+        lost = int(np.count_nonzero(other.right & ~self.right))
         beyond_chance = won - lost > _BEYOND_CHANCE * (won + lost) ** 0.5
         return beyond_chance and self.likelihood > other.likelihood
 
