@@ -20,8 +20,8 @@ _TRIGGER = tfbackdoor.make_trigger("checkerboard", (8, 8, 1))
 _LARGER = tfbackdoor.make_trigger("checkerboard", (16, 16, 3))
 
 
-def _poisoning(trigger=_TRIGGER, classes=6):
-    return tfbackdoor.Poisoning(trigger, classes=classes, target=0)
+def _poisoning(trigger=_TRIGGER, classes=6, **settings):
+    return tfbackdoor.Poisoning(trigger, classes=classes, **settings)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,12 @@ def test_purify_refuses_a_setting_before_it_scans(settings, capsys):
     [
         (_TRIGGER, TypeError, "must be a Poisoning.*Received: Trigger"),
         ("badnets", TypeError, "must be a Poisoning.*Received: str"),
-        (_poisoning(classes=5), ValueError, "6 classes.*classes=5"),
+        (
+            _poisoning(classes=5, mode="all_to_all"),
+            ValueError,
+            "6 classes.*classes=5",
+        ),
+        (_poisoning(classes=10, target=7), ValueError, "6 classes.*target=7"),
         (_poisoning(_LARGER), ValueError, r"images \(8, 8, 1\)"),
     ],
 )

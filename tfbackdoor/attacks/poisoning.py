@@ -201,7 +201,7 @@ def check(poisoning, classifier: keras.Model) -> None:
 
     Raises:
         TypeError: where it is of another kind.
-        ValueError: where it is of other images or another number of classes.
+        ValueError: where it is of other images or of other classes.
     """
     if poisoning is None:
         return
@@ -211,10 +211,14 @@ def check(poisoning, classifier: keras.Model) -> None:
             f"target. Received: {type(poisoning).__name__}"
         )
     classes = classifiers.class_count(classifier)
-    if poisoning.classes != classes:
+    permutes = poisoning.mode == "all_to_all"
+    if poisoning.target >= classes or (
+        permutes and poisoning.classes != classes
+    ):
         raise ValueError(
             f"`poisoning` must be of the classifier's {classes} classes. "
-            f"Received: classes={poisoning.classes}"
+            f"Received: classes={poisoning.classes}, target="
+            f"{poisoning.target}, mode={poisoning.mode!r}"
         )
     shape = (1, *classifiers.image_shape(classifier))
     try:
