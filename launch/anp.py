@@ -56,7 +56,7 @@ def job(folder):
         precision=precision,
     )
     _write(folder, outcome, test_curve)
-    one_defense.write(folder, outcome, rows, test)
+    one_defense.write(folder, classifier, outcome, rows, test)
 
 
 def _settings():

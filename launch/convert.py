@@ -11,6 +11,7 @@ from absl import flags
 
 from . import running
 from .flags import network
+from .flags import numbers
 
 flags.DEFINE_string("weights", None, "The .npz or .safetensors file.")
 flags.DEFINE_list("image_shape", "32,32,3", "HEIGHT,WIDTH,CHANNELS.")
@@ -23,7 +24,9 @@ flags.adopt_module_key_flags(network)
 def job(folder):
     import tfbackdoor
 
-    shape = tuple(int(size) for size in FLAGS.image_shape)
+    shape = numbers.whole(
+        "image_shape", "HEIGHT,WIDTH,CHANNELS", FLAGS.image_shape
+    )
     classifier = network.build(shape, FLAGS.classes)
     tfbackdoor.load_pytorch_weights(classifier, FLAGS.weights)
     classifier.save(folder / "classifier.keras")

@@ -43,7 +43,9 @@ def job(folder):
             **settings.get(FLAGS.defense, {}),
         )
         rows = one_defense.score(classifier, outcome, test, poisoning)
-    one_defense.write(folder, outcome, rows, test, defense=FLAGS.defense)
+    one_defense.write(
+        folder, classifier, outcome, rows, test, defense=FLAGS.defense
+    )
 
 
 def main():

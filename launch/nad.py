@@ -15,6 +15,7 @@ from .flags import classifier as classifier_flags
 from .flags import defense
 from .flags import given
 from .flags import nad
+from .flags import numbers
 from .flags import run
 from .flags import training
 from .running import one_defense
@@ -49,7 +50,7 @@ def job(folder):
         rows = one_defense.score(classifier, outcome, test, poisoning)
     outcome.stages["teacher"].save(folder / "teacher.keras")
     _plot_attention(folder, classifier, outcome, test, poisoning)
-    one_defense.write(folder, outcome, rows, test)
+    one_defense.write(folder, classifier, outcome, rows, test)
 
 
 def _settings():
@@ -57,7 +58,7 @@ def _settings():
     if FLAGS.teacher:
         settings["teacher"] = classifier_flags.load(FLAGS.teacher)
     if FLAGS.betas:
-        settings["betas"] = [float(beta) for beta in FLAGS.betas]
+        settings["betas"] = numbers.fractions("betas", FLAGS.betas)
     if FLAGS.choose_learning_rate:
         settings["learning_rate"] = None
     if not FLAGS.augment:

@@ -70,7 +70,7 @@ def job(folder):
             precision=precision,
             **settings,
         )
-    _write(folder, purified, report)
+    _write(folder, classifier, purified, report)
     print(report.verdict)
     for warning in report.warnings:
         print(f"Warning: {warning}")
@@ -85,7 +85,7 @@ def _check_oracle(poisoning):
         )
 
 
-def _write(folder, purified, report):
+def _write(folder, classifier, purified, report):
     import tfbackdoor
 
     report.save(folder)
@@ -93,7 +93,7 @@ def _write(folder, purified, report):
         tfbackdoor.defenses.save_masks(
             report.neuron_masks, folder / "neuron_masks.npz"
         )
-    export.write(purified, folder, report.samples)
+    export.write(purified, folder, report.samples, loaded=classifier)
 
 
 def main():

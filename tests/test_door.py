@@ -730,3 +730,47 @@ def test_a_search_without_any_trigger_is_not_clean():
     found = tfbackdoor.Scan(np.zeros(6), triggers, np.full(6, 1 / 6), 0.2)
     assert found.verdict == "suspicious"
     assert "no trigger" in str(found)
+
+
+def _with_weights(classifier, change):
+    changed = keras.models.clone_model(classifier)
+    changed.set_weights(list(map(change, classifier.get_weights())))
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: np.where(w == w.max(), np.nan, w),
+            "weights that .*'conv2d",
+        ),
+        (lambda w: w * np.inf, "weights that are finite"),
+        (lambda w: w * np.float32(1e30), "scores that are finite.* 32 of 32"),
+    ],
+)
+@pytest.mark.parametrize("entry", ["evaluate", "scan", "defend", "purify"])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_classifier_of_no_numbers_is_refused(digits, change, message, entry):
+    model = _with_weights(digits, change)
+    call = {
+        "evaluate": tfbackdoor.evaluate,
+        "scan": tfbackdoor.scan,
+        "defend": lambda *given, **s: tfbackdoor.defend("anp", *given, **s),
+        "purify": tfbackdoor.purify,
+    }[entry]
+    with pytest.raises(ValueError, match=f"`classifier` must .*{message}"):
+        call(model, (IMAGES, LABELS), preprocess="[0, 1]")
+
+
+def test_scores_of_float64_become_float32_and_come_back(digits):
+    model = _in_precision(digits, "float64")
+    scores = tfbackdoor.evaluate(model, TEST)
+    expected = _accuracy(digits, *TEST)
+    assert scores.clean_accuracy.value == pytest.approx(expected, abs=0.003)
+    admitted = door.admit(model, (IMAGES, LABELS), copyable=True)
+    assert admitted.classifier.output.dtype == "float32"
+    copied = admitted.restore(tfbackdoor.copy_classifier(admitted.classifier))
+    assert copied.output.dtype == model.output.dtype == "float64"
+    assert {weight.dtype for weight in copied.weights} == {"float64"}
+    tfbackdoor.scan(model, (IMAGES, LABELS), steps=1, verbose=0)

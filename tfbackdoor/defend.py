@@ -19,9 +19,11 @@ from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import result
 from tfbackdoor.defenses import rnp
 from tfbackdoor.defenses import sharpness_aware
+from tfbackdoor.network import devices
 from tfbackdoor.network import door
 from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
+from tfbackdoor.training import setting_ranges
 
 _ATTACK_ARGUMENTS = ("test", "poisoning", "oracle", "class_names")
 
@@ -126,6 +128,8 @@ def defend(
         purified = defend("nad", classifier, clean, epochs=20).classifier
     """
     check_defense(defense, settings)
+    setting_ranges.check({**settings, "padding": padding, "seed": seed})
+    devices.check_precision(precision)
     admitted = door.admit(
         classifier,
         clean,

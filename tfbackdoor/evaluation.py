@@ -16,6 +16,7 @@ from tfbackdoor.data import labelled
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import door
 from tfbackdoor.network import facts
+from tfbackdoor.training import setting_ranges
 
 
 def evaluate(
@@ -47,6 +48,7 @@ def evaluate(
         ValueError: where they will not do, or no range of pixels gives an
             accuracy to believe.
     """
+    setting_ranges.check({"batch_size": batch_size})
     admitted = door.admit(
         classifier,
         images,
@@ -56,6 +58,7 @@ def evaluate(
         several_classes=False,
         in_memory=False,
     )
+    poisoning_module.check(poisoning, admitted.classifier)
     counter = BatchCounter(admitted.classifier, poisoning)
     return counter.scores(admitted.images.batch(batch_size))
 

@@ -14,6 +14,7 @@ from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
+from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
@@ -21,6 +22,7 @@ from tfbackdoor.report import purification
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
 from tfbackdoor.training import run_settings
+from tfbackdoor.training import setting_ranges
 
 _LEAST_CLEAN = 20
 _ANP_BATCH = 128
@@ -148,6 +150,8 @@ def purify(
         if name not in _NOT_SETTINGS
     }
     start = time.monotonic()
+    setting_ranges.check(settings)
+    devices.check_precision(precision)
     admitted = door.admit(
         classifier,
         clean,
@@ -159,6 +163,9 @@ def purify(
     )
     original, clean = admitted.classifier, admitted.images
     _check_count(clean)
+    _check_names(class_names, classifiers.class_count(original))
+    for attack in (poisoning, oracle):
+        poisoning_module.check(attack, original)
     if test is not None:
         test = admitted.more(test)
     run = run_settings.RunSettings(
@@ -299,6 +306,18 @@ def _check_count(clean):
         raise ValueError(
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
+        )
+
+
+def _check_names(class_names, classes):
+    """Raises ValueError unless each class has a name, or none has."""
+    if class_names is None:
+        return
+    names = [] if isinstance(class_names, str) else list(class_names)
+    if len(names) != classes or not all(isinstance(x, str) for x in names):
+        raise ValueError(
+            f"`class_names` must be a list of {classes} names, one per class. "
+            f"Received: {class_names!r}"
         )
 
 

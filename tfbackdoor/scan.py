@@ -16,6 +16,7 @@ from tfbackdoor.scanning import neuron_perturbation
 from tfbackdoor.scanning import patch_inversion
 from tfbackdoor.scanning import permutation
 from tfbackdoor.scanning import waves
+from tfbackdoor.training import setting_ranges
 
 Scan = findings.Scan
 
@@ -81,6 +82,8 @@ def scan(
         TypeError: where the classifier or the images are of another kind.
         ValueError: where they will not do, or accuracy is at chance.
     """
+    setting_ranges.check({"steps": steps, "epsilon": epsilon, "seed": seed})
+    devices.check_precision(precision)
     admitted = door.admit(
         classifier,
         clean,

@@ -22,11 +22,13 @@ def load(classifier):
     import tfbackdoor
 
     if FLAGS.trigger:
+        # Of images with channels, and two classes for one sigmoid unit.
+        taken = tfbackdoor.network.conform(classifier, trains=False)
         return tfbackdoor.Poisoning(
             tfbackdoor.make_trigger(
-                FLAGS.trigger, tfbackdoor.network.image_shape(classifier)
+                FLAGS.trigger, tfbackdoor.network.image_shape(taken)
             ),
-            classes=tfbackdoor.network.class_count(classifier),
+            classes=tfbackdoor.network.class_count(taken),
             target=FLAGS.target,
         )
     folder = pathlib.Path(

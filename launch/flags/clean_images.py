@@ -29,9 +29,23 @@ def load(count: int = 500):
 
     if FLAGS.clean_images is not None:
         count = FLAGS.clean_images
+    training = images.load("train")
+    _check_count(training, count)
     _, clean = training_split.split(
-        images.load("train"),
+        training,
         [FLAGS.attacker_share, count],
         seed=FLAGS.data_seed,
     )
     return tfbackdoor.in_memory(clean)
+
+
+def _check_count(training, count):
+    """Raises ValueError where there are not as many clean images."""
+    total = int(training.cardinality())
+    left = total - round(FLAGS.attacker_share * total)
+    if count > left:
+        raise ValueError(
+            f"--clean_images must be at most {left}, what "
+            f"--attacker_share={FLAGS.attacker_share:g} leaves of {total} "
+            f"training images. Received: {count}"
+        )

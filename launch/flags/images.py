@@ -3,6 +3,7 @@
 from absl import flags
 
 from ..running import run_record
+from . import numbers
 
 flags.DEFINE_string(
     "dataset",
@@ -39,11 +40,7 @@ def image_size() -> tuple[int, int] | None:
     """Height and width to resize to, None for the images' own."""
     if not FLAGS.image_size:
         return None
-    try:
-        height, width = (int(size) for size in FLAGS.image_size)
-    except ValueError as error:
-        raise ValueError(
-            "--image_size must be HEIGHT,WIDTH. "
-            f"Received: {','.join(FLAGS.image_size)}"
-        ) from error
+    height, width = numbers.whole(
+        "image_size", "HEIGHT,WIDTH", FLAGS.image_size
+    )
     return height, width

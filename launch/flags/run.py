@@ -8,7 +8,7 @@ flags.DEFINE_string(
     "New or empty folder for everything made; default runs/NAME-DATE-TIME. A "
     "run with --output that was killed goes on with the same command.",
 )
-flags.DEFINE_integer("seed", 0, "Seed of every random choice.")
+flags.DEFINE_integer("seed", 0, "Seed of every random choice.", 0, 2**32 - 1)
 flags.DEFINE_bool(
     "deterministic",
     False,

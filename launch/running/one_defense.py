@@ -57,7 +57,9 @@ def run(defense: str, classifier, clean, **settings):
 def with_few_steps(defense: str, settings: dict) -> dict:
     """Settings of a defense, but with as few steps as run its whole path."""
     from tfbackdoor.defend import defense_settings
+    from tfbackdoor.training import setting_ranges
 
+    setting_ranges.check(settings)
     known = defense_settings(defense)
     fewer = {
         name: min(most, settings.get(name, known[name]))
@@ -88,11 +90,14 @@ def score(classifier, outcome, test, poisoning) -> dict:
     }
 
 
-def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
+def write(
+    folder: pathlib.Path, classifier, outcome, rows: dict, test, **details
+) -> None:
     """Exports the purified classifier, writes and prints the scores.
 
     Args:
         folder: where to write.
+        classifier: as it was loaded.
         outcome: the `DefenseResult`.
         rows: of `score`.
         test: unbatched test images.
@@ -101,7 +106,7 @@ def write(folder: pathlib.Path, outcome, rows: dict, test, **details) -> None:
     import tfbackdoor
 
     batch = next(test.batch(32).as_numpy_iterator())[0]
-    export.write(outcome.classifier, folder, batch)
+    export.write(outcome.classifier, folder, batch, loaded=classifier)
     details |= outcome.to_json()
     before, *_, after = rows.values()
     if before.attack_success is not None:

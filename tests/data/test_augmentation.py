@@ -63,3 +63,9 @@ def test_epochs_differ_and_seeds_repeat():
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="`padding`"):
         tfbackdoor.augment(_batches(np.zeros((1, 4, 4, 1))), padding=-1)
+
+
+def test_padding_beyond_the_images_is_refused():
+    with pytest.raises(ValueError, match="`padding` .*smaller side, 4 pixels"):
+        tfbackdoor.augment(_batches(np.zeros((1, 4, 6, 1))), padding=5)
+    tfbackdoor.augment(_batches(np.zeros((1, 4, 6, 1))), padding=4)

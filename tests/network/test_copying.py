@@ -5,6 +5,8 @@ import specimens
 
 import tfbackdoor
 from tfbackdoor.network import compute_view
+from tfbackdoor.network import structure
+from tfbackdoor.report import evidence
 
 
 class Scaled(keras.layers.Layer):
@@ -83,3 +85,49 @@ def test_copies_have_weights_of_their_own(name):
     )
     copied.set_weights([np.zeros_like(w) for w in copied.get_weights()])
     np.testing.assert_array_equal(classifier(images, training=False), expected)
+
+
+@keras.saving.register_keras_serializable("tests")
+class OfNumberedLayers(keras.Model):
+    """Names no layer: Keras numbers them, anew for each model."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.convolution = keras.layers.Conv2D(4, 3)
+        self.activation = keras.layers.ReLU()
+        self.flatten = keras.layers.Flatten()
+        self.head = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        x = self.activation(self.convolution(inputs))
+        return self.head(self.flatten(x))
+
+
+def _of_numbered_layers():
+    model = OfNumberedLayers()
+    model(np.zeros((1, 8, 8, 3)))
+    return model
+
+
+def _without_names():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, _of_numbered_layers()(inputs))
+
+
+@pytest.mark.parametrize("build", [_of_numbered_layers, _without_names])
+def test_layers_of_a_copy_have_their_names(build):
+    classifier = build()
+    copied = tfbackdoor.copy_classifier(classifier)
+    names, copies = (
+        [layer.name for layer in structure.all_layers(model)]
+        for model in (classifier, copied)
+    )
+    assert names == copies
+    (tap,) = tfbackdoor.find_taps(classifier)
+    images = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    maps = evidence.attention_of_first(
+        {"before": classifier, "purified": copied}, images
+    )
+    np.testing.assert_allclose(
+        maps["before"][tap], maps["purified"][tap], atol=1e-6
+    )

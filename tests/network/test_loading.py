@@ -98,3 +98,62 @@ def test_of_a_long_message_both_ends_are_kept():
     shown = messages.one_line("begin " + "x" * 1000 + " end", limit=45)
     assert shown.startswith("begin xx") and shown.endswith("xx end")
     assert len(shown) == 45
+
+
+def _misnamed(folder, name):
+    """A model file under another name, or bytes that are none."""
+    model = _depthwise()
+    kinds = {"zip.h5": "keras", "hdf5.keras": "h5", "model.zip": "keras"}
+    kinds |= {"model.pb": None, "model.onnx": None, "model.pt": None}
+    kind = kinds.get(name, "weights.h5")
+    path = folder / f"m.{kind}"
+    if kind is None:
+        path.write_bytes(b"no model")
+    elif kind == "weights.h5":
+        model.save_weights(path)
+    else:
+        model.save(path)
+    return path.rename(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zip.h5", "an .h5 file.*which is a .keras archive"),
+        ("hdf5.keras", "a .keras archive.*which is an .h5 file"),
+        ("model.zip", "end in .keras.*a .keras archive: name it so"),
+        ("model.pt", "end in .keras.*load_pytorch_weights"),
+        ("model.onnx", "end in .keras.*that was converted"),
+        ("weights.h5", "weights alone.*load_weights"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_with_the_way_out(
+    tmp_path, name, message
+):
+    path = _misnamed(tmp_path, name)
+    with pytest.raises(ValueError, match=f"`path` must .*{message}") as error:
+        tfbackdoor.load_classifier(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", [None, 3, _depthwise])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match="`path` must be that of"):
+        tfbackdoor.load_classifier(path)
+    with pytest.raises(TypeError, match="`source` must be a path"):
+        tfbackdoor.load_images(path)
+
+
+@pytest.mark.parametrize("size", [16, (8, 8, 3), (0, 8), ("8", "8"), (8, None)])
+def test_an_image_size_that_is_none_is_refused(tmp_path, size):
+    path = tmp_path / "model.keras"
+    _depthwise().save(path)
+    with pytest.raises(ValueError, match="`image_size` must be .height, width"):
+        tfbackdoor.load_classifier(path, image_size=size)
+
+
+def test_a_file_is_no_data_set(tmp_path):
+    path = tmp_path / "model.keras"
+    _depthwise().save(path)
+    with pytest.raises(ValueError, match="`source` must be 'digits', an .npz"):
+        tfbackdoor.load_images(path)

@@ -5,7 +5,9 @@ import json
 import pathlib
 from collections.abc import Callable
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from tfbackdoor.attacks import adaptive_blend
 from tfbackdoor.attacks import bpp
@@ -15,6 +17,8 @@ from tfbackdoor.attacks import triggers
 from tfbackdoor.attacks import wanet
 from tfbackdoor.files import arrays
 from tfbackdoor.files import json_files
+from tfbackdoor.files import messages
+from tfbackdoor.network import classifiers
 
 MODES = ("all_to_one", "all_to_all", "clean_label")
 _SETTINGS_FILE = "poisoning.json"
@@ -186,3 +190,43 @@ def _read_positions(path):
                 f"{array.dtype} of shape {array.shape}"
             )
     return {name: found[name] for name in ("indices", "covers")}
+
+
+def check(poisoning, classifier: keras.Model) -> None:
+    """Raises unless an attack is None or one that a classifier can be given.
+
+    Args:
+        poisoning: should be a `Poisoning`.
+        classifier: of images in [0, 1], one score per class.
+
+    Raises:
+        TypeError: where it is of another kind.
+        ValueError: where it is of other images or of other classes.
+    """
+    if poisoning is None:
+        return
+    if not isinstance(poisoning, Poisoning):
+        raise TypeError(
+            "`poisoning` must be a Poisoning, which has a trigger and a "
+            f"target. Received: {type(poisoning).__name__}"
+        )
+    classes = classifiers.class_count(classifier)
+    permutes = poisoning.mode == "all_to_all"
+    if poisoning.target >= classes or (
+        permutes and poisoning.classes != classes
+    ):
+        raise ValueError(
+            f"`poisoning` must be of the classifier's {classes} classes. "
+            f"Received: classes={poisoning.classes}, target="
+            f"{poisoning.target}, mode={poisoning.mode!r}"
+        )
+    shape = (1, *classifiers.image_shape(classifier))
+    try:
+        stamped = tuple(poisoning.trigger(tf.zeros(shape)).shape)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        stamped = messages.one_line(error)
+    if stamped != shape:
+        raise ValueError(
+            "`poisoning` must have a trigger for the classifier's images "
+            f"{shape[1:]}. Received: one that gives {stamped}"
+        )

@@ -20,7 +20,7 @@ def augment(
         batches: batched data set of `(images, labels, ...)`, images
             `(batch, height, width, channels)`.
         padding: int >= 0, pixels of zeros on each side before the random crop
-            back to the original size (4 in both papers).
+            back to the original size (4 in both papers); at most that size.
         flip: bool, whether to mirror every other image at random.
         cutout_holes: int >= 0, zeroed squares an image (1 in NAD).
         cutout_length: int > 0, their side in pixels (9 in NAD's paper, 3 in
@@ -35,6 +35,13 @@ def augment(
             "`padding` and `cutout_holes` must be >= 0 and `cutout_length` "
             f">= 1. Received: padding={padding}, cutout_holes={cutout_holes}, "
             f"cutout_length={cutout_length}"
+        )
+
+    sizes = [size for size in batches.element_spec[0].shape[1:3] if size]
+    if sizes and padding > min(sizes):
+        raise ValueError(
+            f"`padding` must be at most the images' smaller side, {min(sizes)} "
+            f"pixels, or crops miss them. Received: padding={padding}"
         )
 
     def augment_batch(seeds, batch):

@@ -76,7 +76,8 @@ def check_range(numbers, classes: int, name: str) -> None:
     if first == NO_CLASS:
         raise ValueError(
             f"`{name}` must hold labels that each name one class: whole "
-            "numbers, or one-hot. Received: fractions."
+            "numbers, or one-hot. Received: fractions, or rows that are not "
+            "one-hot."
         )
     if first < 0 or last >= classes:
         raise ValueError(

@@ -1,13 +1,12 @@
 """Labelled images as their owner holds them, in this package's one form."""
 
-import keras
-import numpy as np
+import contextlib
+
 import tensorflow as tf
 
 from tfbackdoor.data import class_numbers
-
-_IMAGE_KEYS = ("image", "images")
-_LABEL_KEYS = ("label", "labels")
+from tfbackdoor.data import pairs as pairs_module
+from tfbackdoor.files import messages
 
 
 def labelled_images(
@@ -22,11 +21,12 @@ def labelled_images(
     Args:
         data: a `tf.data.Dataset` of `(image, label)`, or of a dict with the
             keys `image` and `label`, unbatched or in batches of any size; a
-            pair of arrays `(images, labels)`; or a `keras.utils.PyDataset` of
-            batches, which is read once. Images `(height, width, channels)`,
-            or `(height, width)` where there is one channel, uint8 or float in
-            [0, 1]: uint8 is divided by 255, nothing else is. Labels are whole
-            numbers of any type, `()` or `(1,)` an image, or one-hot.
+            pair of arrays `(images, labels)`, or a dict of them; or a
+            `keras.utils.PyDataset` of batches, which is read once. Images
+            `(height, width, channels)`, or `(height, width)` where there is
+            one channel, uint8 or float in [0, 1]: uint8 is divided by 255,
+            nothing else is. Labels are whole numbers of any type, `()` or
+            `(1,)` an image, or one-hot.
         image_shape: `(height, width, channels)`, None where any will do.
         classes: int, how long a one-hot label is.
         name: what the data are called in the message.
@@ -39,7 +39,7 @@ def labelled_images(
         TypeError: where `data` are of another kind.
         ValueError: where images or labels cannot be read so.
     """
-    pairs = as_pairs(data, name)
+    pairs = pairs_module.as_pairs(data, name)
     pairs = _unbatched(pairs, image_shape, name)
     image, label = pairs.element_spec
     class_numbers.check_kind(label.shape, label.dtype, classes, name)
@@ -53,73 +53,49 @@ def labelled_images(
     return pairs.map(in_form, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def as_pairs(data, name: str) -> tf.data.Dataset:
-    """A data set of `(image, label)`, batched or not, of any data.
+@contextlib.contextmanager
+def reading(name: str):
+    """A context in which images that cannot be read are a ValueError.
 
     Args:
-        data: see `labelled_images`.
         name: what the data are called in the message.
     """
-    if isinstance(data, keras.utils.PyDataset):
-        batches = [data[index] for index in range(len(data))]
-        if not batches:
-            raise ValueError(f"`{name}` must hold images. Received: none.")
-        columns = [[np.asarray(b[i]) for b in batches] for i in range(2)]
-        data = tuple(map(np.concatenate, columns))
-    if isinstance(data, tf.data.Dataset):
-        return _of_dataset(data, name)
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        return _of_arrays(data[0], data[1], name)
-    raise TypeError(
-        f"`{name}` must be a tf.data.Dataset of (image, label), a pair of "
-        "arrays (images, labels) or a keras.utils.PyDataset. Received: "
-        f"{type(data).__name__}"
-    )
-
-
-def _of_dataset(data, name):
-    spec = data.element_spec
-    if isinstance(spec, dict):
-        keys = [
-            next((key for key in known if key in spec), None)
-            for known in (_IMAGE_KEYS, _LABEL_KEYS)
-        ]
-        if None not in keys:
-            return data.map(lambda element: tuple(element[k] for k in keys))
-    if not isinstance(spec, (tuple, list)) or len(spec) < 2:
+    try:
+        yield
+    except (
+        tf.errors.InvalidArgumentError,
+        tf.errors.UnknownError,
+        tf.errors.NotFoundError,
+        tf.errors.DataLossError,
+    ) as error:
+        reason = str(error.message).strip().partition("\n")[0]
+        reason = messages.one_line(reason.rpartition("}} ")[2], limit=300)
         raise ValueError(
-            f"`{name}` must yield (images, labels). Received: {spec}"
-        )
-    if not all(isinstance(part, tf.TensorSpec) for part in spec[:2]):
-        raise ValueError(
-            f"`{name}` must yield dense tensors. Received: {spec[:2]}"
-        )
-    if len(spec) > 2:
-        return data.map(lambda image, label, *_: (image, label))
-    return data
-
-
-def _of_arrays(images, labels, name):
-    images, labels = np.asarray(images), np.asarray(labels)
-    if not labels.ndim or images.ndim < 3 or len(images) != len(labels):
-        raise ValueError(
-            f"`{name}` must be a pair of images (count, height, width, "
-            "channels) and as many labels. Received: shapes "
-            f"{images.shape} and {labels.shape}"
-        )
-    return tf.data.Dataset.from_tensor_slices((images, labels))
+            f"`{name}` must hold images that can all be read and have one "
+            f"shape. Received: one that fails with: {reason}"
+        ) from error
 
 
 def _unbatched(pairs, image_shape, name):
     pairs = _with_known_shapes(pairs, image_shape, name)
-    shape = pairs.element_spec[0].shape
+    shape, labels = (part.shape for part in pairs.element_spec)
     if _fits(shape, image_shape):
         return pairs
-    if shape.rank and _fits(shape[1:], image_shape):
+    if _are_batched(shape, labels, image_shape):
         return _unbatch(pairs)
     raise ValueError(
         f"`{name}` must hold images of the classifier's shape {image_shape}. "
         f"Received: {tuple(shape)}"
+    )
+
+
+def _are_batched(shape, labels, image_shape):
+    """Whether these are shapes of a batch of images and of its labels."""
+    return bool(
+        shape.rank
+        and labels.rank
+        and _fits(shape[1:], image_shape)
+        and (None in (shape[0], labels[0]) or shape[0] == labels[0])
     )
 
 
@@ -143,7 +119,8 @@ def _with_known_shapes(pairs, image_shape, name):
         batched = not _fits(image, image_shape)
         if label[batched:].is_fully_defined():
             return pairs
-    first = next(iter(pairs.take(1)), None)
+    with reading(name):
+        first = next(iter(pairs.take(1)), None)
     if first is None:
         raise ValueError(f"`{name}` must hold images. Received: none.")
     shapes = [list(part.shape) for part in first]
@@ -170,7 +147,8 @@ def _fits(shape, image_shape):
 def _check_pixels(spec, name):
     if spec.dtype != tf.uint8 and not spec.dtype.is_floating:
         raise ValueError(
-            f"`{name}` must hold images of uint8, or float in [0, 1]. "
+            f"`{name}` must hold images of uint8, or float in [0, 1]: divide "
+            "other numbers by the largest that they can be. "
             f"Received: {spec.dtype.name}"
         )
 

@@ -4,6 +4,7 @@ One convention everywhere: a data set yields `(image, label)`, the image
 float32 in [0, 1] of shape `(height, width, channels)`, the label int64.
 """
 
+import os
 import pathlib
 
 import numpy as np
@@ -51,6 +52,11 @@ def load_images(
         ValueError: where the source, the split or an array is not there or
             not as described; the message says what was expected.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "`source` must be a path or the name of a data set. "
+            f"Received: {type(source).__name__}"
+        )
     if source == "digits":
         images = _load_digits(split)
     elif str(source).endswith(".npz"):
@@ -127,8 +133,8 @@ def from_arrays(images: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
         images.dtype, np.floating
     ):
         raise ValueError(
-            "`images` must be uint8, or float in [0, 1]. "
-            f"Received: dtype {images.dtype}"
+            "`images` must be uint8, or float in [0, 1]: divide other numbers "
+            f"by the largest that they can be. Received: dtype {images.dtype}"
         )
     dataset = tf.data.Dataset.from_tensor_slices((images, labels))
     return dataset.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
@@ -267,7 +273,7 @@ def _load_tfds(name, split, data_dir, download):
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
             "`source` must be 'digits', an .npz file, a folder, or a data set "
             f"of TensorFlow Datasets. Received: {name!r}"

@@ -9,6 +9,8 @@ from tfbackdoor.data import class_numbers
 
 _SAMPLED = 500
 _PIXEL_LEVELS = 255.0
+# Of [0, 1], what resizing and arithmetic may leave it by.
+_ROUNDING = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,6 +86,12 @@ def check(
             f"`{name}` must hold images in [0, 1]. Received: values from "
             f"{found.low:g} to {found.high:g}{_way_out(found)}"
         )
+    if found.high < 1.5 / _PIXEL_LEVELS:
+        raise ValueError(
+            f"`{name}` must hold images in [0, 1], uint8 in [0, 255]. "
+            f"Received: all but black ones, values from {found.low:g} to "
+            f"{found.high:g} of 1; divide by 255 only once."
+        )
     class_numbers.check_range(found.labels, classes, name)
     first, last = found.labels[0], found.labels[-1]
     if several_classes and first == last:
@@ -103,6 +111,16 @@ def _smallest(kept):
 
 
 def _way_out(found):
-    if found.low >= 0.0 and 1.0 < found.high <= _PIXEL_LEVELS:
+    """What to do with pixels of this range, where it can be told."""
+    low, high = found.low, found.high
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "; some are no finite numbers."
+    if low >= -_ROUNDING and high <= 1.0 + _ROUNDING:
+        return "; clip them."
+    if low >= -1.0 and high <= 1.0:
+        return "; take (1 + x) / 2 of them."
+    if low >= 0.0 and high <= _PIXEL_LEVELS:
         return "; divide them by 255, or give them as uint8."
+    if low >= 0.0 and high < 2**16:
+        return "; divide them by the largest that they can be."
     return "."

@@ -82,5 +82,8 @@ def _legacy_config(path):
     with h5py.File(path, "r") as file:
         config = file.attrs.get("model_config")
     if not isinstance(config, (str, bytes)):
-        raise ValueError("it holds no model_config")
+        raise ValueError(
+            "it holds no model_config, as a file of weights alone: build the "
+            "network, load_weights and save it whole"
+        )
     return config

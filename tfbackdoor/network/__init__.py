@@ -4,6 +4,7 @@ Its shape, classes and value range, its layers and neurons, a fast view of its
 graph, and reading, copying and exporting it.
 """
 
+from tfbackdoor.network.adapting import conform
 from tfbackdoor.network.batch_size import batch_size_for
 from tfbackdoor.network.classifiers import class_count
 from tfbackdoor.network.classifiers import image_shape
@@ -17,6 +18,7 @@ from tfbackdoor.network.export_formats import FORMATS
 from tfbackdoor.network.export_formats import check_formats
 from tfbackdoor.network.layers import FusedBatchNormalization
 from tfbackdoor.network.layers import NeuronMask
+from tfbackdoor.network.loading import as_in_file
 from tfbackdoor.network.loading import load_classifier
 from tfbackdoor.network.neurons import find_neurons
 from tfbackdoor.network.value_range import ValueRange
@@ -27,9 +29,11 @@ __all__ = [
     "FusedBatchNormalization",
     "NeuronMask",
     "ValueRange",
+    "as_in_file",
     "batch_size_for",
     "check_formats",
     "class_count",
+    "conform",
     "copy_classifier",
     "default_precision",
     "export_classifier",

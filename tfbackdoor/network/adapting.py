@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
@@ -10,6 +11,9 @@ from tfbackdoor.network import facts
 from tfbackdoor.network import graph
 from tfbackdoor.network import refusals
 from tfbackdoor.network import structure
+
+_NOISE_IMAGES = 16
+_PIXEL_LEVELS = 255.0
 
 
 def conform(
@@ -23,8 +27,9 @@ def conform(
 
     Shares all weights with `classifier`, and is `classifier` itself where that
     will do. Replaced are: an integer input, an input of variable size, images
-    without a channel axis, all outputs but one, one sigmoid unit (which
-    becomes the probabilities of two classes).
+    without a channel axis, all outputs but one, scores of shape `(batch, 1, 1,
+    classes)` or of float64, one sigmoid unit (which becomes the probabilities
+    of two classes).
 
     Args:
         classifier: built Keras model.
@@ -149,6 +154,8 @@ def _needs_nothing(classifier, shape, scores):
     return (
         known.image_shape == shape
         and known.scores is scores
+        and len(scores.shape) == 2
+        and scores.dtype != "float64"
         and scores.shape[-1] != 1
         and _is_float(known.input_dtype)
         and graph.takes_a_tensor(classifier)
@@ -169,8 +176,13 @@ def _rebuilt(classifier, function, shape, output):
     scores = _call(source, inner)
     if isinstance(scores, (list, tuple, dict)):
         scores = _chosen(classifier, scores, output)
+    if len(scores.shape) != 2 and set(scores.shape[1:-1]) <= {1}:
+        classes = scores.shape[-1] if len(scores.shape) > 1 else 1
+        scores = keras.ops.reshape(scores, (-1, classes))
     if len(scores.shape) == 2 and scores.shape[-1] == 1:
-        scores = _two_classes(classifier, scores)
+        scores = _two_classes(classifier, images, scores)
+    if scores.dtype == "float64":
+        scores = keras.ops.cast(scores, "float32")
     return keras.Model(images, scores, name=classifier.name)
 
 
@@ -206,10 +218,10 @@ def _with_float_input(classifier):
     )
 
 
-def _two_classes(classifier, scores):
+def _two_classes(classifier, images, scores):
     """The probabilities of two classes, from that of class 1."""
-    probability = scores._keras_history.operation
-    if not _is_sigmoid(probability):
+    is_sigmoid = _is_sigmoid(scores._keras_history.operation)
+    if not is_sigmoid and not _gives_probabilities(images, scores):
         raise ValueError(
             "`classifier` must give one score per class, shape (batch, "
             "classes) with classes >= 2, or one sigmoid unit: add "
@@ -218,6 +230,22 @@ def _two_classes(classifier, scores):
             "unbounded score."
         )
     return keras.ops.concatenate([1.0 - scores, scores], axis=-1)
+
+
+def _gives_probabilities(images, scores):
+    """Whether scores lie in [0, 1] for noise of any brightness.
+
+    What a layer of one's own does, or a subclassed model, no graph tells.
+    """
+    rng = np.random.default_rng(0)
+    noise = rng.random((_NOISE_IMAGES, *images.shape[1:]), "float32")
+    noise *= np.geomspace(1.0, _PIXEL_LEVELS, _NOISE_IMAGES)[
+        :, None, None, None
+    ]
+    noise[::2] -= _PIXEL_LEVELS / 2.0
+    given = graph.call(keras.Model(images, scores), noise)
+    given = keras.ops.convert_to_numpy(keras.ops.cast(given, "float32"))
+    return bool(np.all((given >= 0.0) & (given <= 1.0)))
 
 
 def _is_sigmoid(operation):

@@ -14,7 +14,7 @@ _UNCLONED = (TypeError, ValueError, NotImplementedError)
 
 
 def copy_classifier(classifier: keras.Model) -> keras.Model:
-    """A copy with weights of its own, and the same layers trainable.
+    """A copy with weights of its own, its layers named and trainable alike.
 
     Raises:
         ValueError: where Keras cannot copy it: a layer, or a subclassed model,
@@ -28,6 +28,7 @@ def copy_classifier(classifier: keras.Model) -> keras.Model:
             continue
         return _filled(copied, classifier)
     copied = _copy_by_file(classifier)
+    structure.copy_names(classifier, copied)
     trainable.copy_flags(classifier, copied)
     facts.take_over(copied, classifier)
     return copied
@@ -73,6 +74,7 @@ def twin(layer: keras.Operation, **changes) -> keras.Operation:
 
 
 def _filled(copied, classifier):
+    structure.copy_names(classifier, copied)
     copied.set_weights(classifier.get_weights())
     structure.refresh_statistics(copied)
     trainable.copy_flags(classifier, copied)

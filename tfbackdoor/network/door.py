@@ -6,20 +6,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.data import labelled
-from tfbackdoor.data import sampling
-from tfbackdoor.data import survey
+from tfbackdoor.data import pairs as pairs_module
 from tfbackdoor.network import adapting
-from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import facts
 from tfbackdoor.network import graph
+from tfbackdoor.network import reading
 from tfbackdoor.network import refusals
+from tfbackdoor.network import structure
 from tfbackdoor.network import value_range
 
 _COMPARED = 32
 _TOLERANCE = 1e-3
+_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +33,9 @@ class Admitted:
         images: unbatched data set of `(image, label)`, float32 in [0, 1] and
             int64.
         values: what the original's pixels are.
+
+    As long as it is in use, `classifier` and copies of it are taken as they
+    are.
     """
 
     original: keras.Model
@@ -49,13 +52,16 @@ class Admitted:
         size = facts.facts_of(self.classifier).image_shape[:2]
         conforming = adapting.conform(other, image_size=size)
         adapted = self.values.adapt(conforming)
-        facts.facts_of(adapted).value_range = value_range.AS_GIVEN
+        facts.facts_of(adapted).admit(self)
         return adapted
 
     def more(self, data, *, name: str = "test") -> tf.data.Dataset:
         """Other images of the same owner, in the same form, and checked."""
-        pairs = labelled.as_pairs(data, name)
-        images, _ = _read(self.classifier, pairs, name, several_classes=False)
+        pairs = pairs_module.as_pairs(data, name)
+        images, found = reading.read_images(self.classifier, pairs, name)
+        value_range.check_alike(
+            self.classifier, found.sample, self.values, name=name
+        )
         return images
 
 
@@ -77,7 +83,7 @@ def admit(
     Args:
         classifier: built Keras classifier; it is not changed. See
             `adapting.conform` for what is put right.
-        data: labelled images, see `labelled_images`.
+        data: labelled images, see `labelled.labelled_images`.
         name: what the data are called in messages.
         output: name of the output that gives the class scores, where there
             are several.
@@ -95,71 +101,92 @@ def admit(
         ValueError: in one sentence, where they will not do.
     """
     refusals.check_kind(classifier)
-    pairs = labelled.as_pairs(data, name)
+    pairs = pairs_module.as_pairs(data, name)
     conforming = adapting.conform(
         classifier,
-        image_size=_image_size(pairs),
+        image_size=reading.image_size(pairs),
         output=output,
         trains=differentiable,
     )
-    images, found = _read(
+    images, found = reading.read_images(
         conforming,
         pairs,
         name,
         several_classes=several_classes,
         in_memory=in_memory,
     )
+    is_new = not facts.facts_of(classifier).is_admitted
+    if is_new:
+        _check_weights(classifier)
     values = _value_range(
         classifier,
         conforming,
         found.sample,
         preprocess=preprocess,
         above_chance=above_chance,
+        name=name,
     )
     adapted = values.adapt(conforming)
     if preprocess is not None and adapted is classifier:
         # What its owner says holds for this call alone.
         adapted = adapting.adapt(classifier, lambda images: images)
-    facts.facts_of(adapted).value_range = value_range.AS_GIVEN
+    if is_new:
+        _check_scores(adapted, found.sample[0])
     if differentiable:
         _check_gradient(adapted, found.sample[0])
     if copyable:
         _check_precision(classifier)
         _check_copy(adapted, found.sample[0])
-    return Admitted(classifier, adapted, images, values)
-
-
-def _image_size(pairs):
-    """`(height, width)` of images with channels, as far as they are known."""
-    shape = pairs.element_spec[0].shape
-    return tuple(shape[-3:-1]) if shape.rank and shape.rank > 2 else None
-
-
-def _read(classifier, pairs, name, *, several_classes, in_memory=False):
-    """The images in form, and what a first pass over them found."""
-    known = facts.facts_of(classifier)
-    images = labelled.labelled_images(
-        pairs, known.image_shape, known.classes, name=name
-    )
-    sampling.check_finite(images, name)
-    if in_memory:
-        images = sampling.in_memory(images)
-    found = survey.survey(images.batch(batch_size.batch_size_for(classifier)))
-    survey.check(
-        found, known.classes, name=name, several_classes=several_classes
-    )
-    return images, found
+    admitted = Admitted(classifier, adapted, images, values)
+    facts.facts_of(adapted).admit(admitted)
+    return admitted
 
 
 def _value_range(classifier, conforming, sample, **settings):
-    """The range that is known of the classifier, or is found and noted."""
+    """The range that is known of the classifier, or is found and noted.
+
+    What is known was found on other images, or on a copy with other weights.
+    """
     known, is_given = facts.facts_of(classifier), settings["preprocess"]
-    if is_given is None and known.value_range is not None:
-        return known.value_range
+    if is_given is None and known.is_admitted:
+        return value_range.AS_GIVEN
+    noted = known.value_range if is_given is None else None
+    if noted and value_range.still_holds(noted, conforming, sample):
+        return noted
     values = value_range.range_of_sample(conforming, sample, **settings)
     if is_given is None and values.is_certain:
         known.value_range = values
     return values
+
+
+def _check_weights(classifier):
+    """Raises ValueError on weights that are no finite numbers."""
+    layers = [
+        name
+        for name, layer in structure.named_layers(classifier).items()
+        if any(
+            not np.isfinite(weight).all()
+            for weight in map(np.asarray, layer.get_weights())
+            if weight.dtype.kind not in "biu"
+        )
+    ]
+    if layers:
+        raise ValueError(
+            "`classifier` must hold weights that are finite numbers. Received: "
+            f"{classifier.name}, where those of {layers[:_NAMED]} are not."
+        )
+
+
+def _check_scores(classifier, images):
+    """Raises ValueError on scores that are no numbers."""
+    scores = classifiers.scores_of(classifier, images[:_COMPARED])
+    wrong = (np.isnan(scores) | (scores == np.inf)).any(axis=1).sum()
+    if wrong:
+        raise ValueError(
+            "`classifier` must give scores that are finite numbers. Received: "
+            f"{classifier.name}, which does not for {wrong} of {len(scores)} "
+            "images."
+        )
 
 
 def _check_gradient(classifier, images):

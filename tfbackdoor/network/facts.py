@@ -23,11 +23,27 @@ class Facts:
     Attributes:
         value_range: the `ValueRange` of the images that it takes, None until
             it is found.
+        is_admitted: bool, whether a call of this package that goes on has
+            seen to its images already.
     """
 
     def __init__(self, classifier: keras.Model):
         self._classifier: Callable[[], Any] = weakref.ref(classifier)
         self.value_range = None
+        self._admission: Callable[[], Any] = _nothing
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether what `admit` was given is still in use."""
+        return self._admission() is not None
+
+    def admit(self, admitted) -> None:
+        """Has it admitted for as long as `admitted` is in use.
+
+        A call within another, which has admitted it already, changes nothing.
+        """
+        if not self.is_admitted:
+            self._admission = weakref.ref(admitted)
 
     @functools.cached_property
     def image_shape(self) -> tuple:
@@ -96,7 +112,13 @@ def take_over(copy: keras.Model, original: keras.Model) -> None:
             vars(facts_of(copy))[name] = known[name]
     if "scores" in known and not getattr(copy, "outputs", None):
         vars(facts_of(copy))["scores"] = known["scores"]
-    facts_of(copy).value_range = known["value_range"]
+    values = known["value_range"]
+    facts_of(copy).value_range = values and values.of_copy()
+    facts_of(copy)._admission = known["_admission"]
+
+
+def _nothing():
+    return None
 
 
 def _computed_scores(classifier, shape):

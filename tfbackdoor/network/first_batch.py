@@ -21,7 +21,7 @@ def check_first_batch(classifier: keras.Model, x, y=None) -> None:
         classifier: built Keras classifier.
         x, y: as in Keras' `fit`.
     """
-    if facts.facts_of(classifier).value_range is value_range.AS_GIVEN:
+    if facts.facts_of(classifier).is_admitted:
         return
     batch = _first_batch(x, y)
     if batch is None:

@@ -1,10 +1,14 @@
 """Loads classifiers from files that may come from anywhere."""
 
 import math
+import numbers
+import os
 import pathlib
 import warnings
+import weakref
 import zipfile
 
+import h5py
 import keras
 
 from tfbackdoor.files import keras_files
@@ -15,8 +19,24 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import graph
 from tfbackdoor.network import structure
 
+# From a classifier of one output and size to what is in its file.
+_whole: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
+_ARCHIVE, _HDF5 = "a .keras archive", "an .h5 file"
+# From the end of a name to the kinds that it may be.
+_SUFFIXES = {".keras": (_ARCHIVE,), ".h5": (_HDF5,), ".hdf5": (_HDF5,)}
+_OF_PYTORCH = (
+    ", weights of PyTorch: load_pytorch_weights, or launch.convert, puts them "
+    "into a Keras network."
+)
+_CONVERTED = (
+    ", a model that was converted: give the Keras model it was made of."
+)
+_OTHER_FILES = {
+    **dict.fromkeys((".pt", ".pth", ".safetensors", ".bin"), _OF_PYTORCH),
+    **dict.fromkeys((".onnx", ".tflite", ".pb"), _CONVERTED),
+}
 
 
 def load_classifier(
@@ -42,6 +62,7 @@ def load_classifier(
             whoever wrote the file can do what the user of this process can.
 
     Raises:
+        TypeError: where `path` is none.
         ValueError: where there is no such file, it is a SavedModel (which has
             no variables to mask), is corrupt, needs custom code, or is no
             classifier of images.
@@ -51,11 +72,30 @@ def load_classifier(
             f"allow_unsafe_code=True: whatever code is in {path} is run now.",
             stacklevel=2,
         )
+    _check_size(image_size)
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
     conforming = _conforming(classifier, path, image_size, output)
     if allow_unsafe_code:
         _check_scores_given(conforming, path)
-    return conforming if image_size or output else classifier
+    if not (image_size or output):
+        return classifier
+    if conforming is not classifier:
+        _whole[conforming] = classifier
+    return conforming
+
+
+def as_in_file(changed: keras.Model, loaded: keras.Model) -> keras.Model:
+    """A classifier of the outputs and input size that the file has.
+
+    Args:
+        changed: a copy of `loaded` with other weights.
+        loaded: what `load_classifier` gave, of one output and size.
+
+    Returns:
+        `changed` where that is what the file has.
+    """
+    whole = _whole.get(loaded)
+    return adapting.restore(changed, loaded, whole) if whole else changed
 
 
 def load_model(
@@ -67,6 +107,11 @@ def load_model(
         ValueError: where there is no such file, it is a SavedModel, is corrupt
             or needs custom code.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            "`path` must be that of a .keras or .h5 file. "
+            f"Received: {type(path).__name__}"
+        )
     path = pathlib.Path(path)
     _check_path(path)
     try:
@@ -112,10 +157,10 @@ def _load_untrusted(path):
     stored = keras_files.check(path)
     with keras_weights.limited_variables(stored):
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    numbers = sum(map(math.prod, structure.computed_shapes(model)))
-    if numbers > _MOST_NUMBERS:
+    count = sum(map(math.prod, structure.computed_shapes(model)))
+    if count > _MOST_NUMBERS:
         raise ValueError(
-            f"one image becomes {numbers} numbers in its layers, of which at "
+            f"one image becomes {count} numbers in its layers, of which at "
             f"most {_MOST_NUMBERS} are allowed"
         )
     return model
@@ -137,6 +182,20 @@ def _conforming(classifier, path, image_size, output):
             "`path` must hold a classifier of images. "
             f"Received: {path}, which fails with: {messages.one_line(error)}"
         ) from error
+
+
+def _check_size(image_size):
+    """Raises ValueError unless it is None or a size of images."""
+    if image_size is None:
+        return
+    sizes = image_size if isinstance(image_size, (tuple, list)) else ()
+    if len(sizes) != 2 or not all(
+        isinstance(size, numbers.Integral) and size > 0 for size in sizes
+    ):
+        raise ValueError(
+            "`image_size` must be (height, width), whole numbers above 0. "
+            f"Received: {image_size!r}"
+        )
 
 
 def _check_scores_given(classifier, path):
@@ -167,10 +226,23 @@ def _check_path(path):
             f"`path` must be a .keras or .h5 file. Received: {path}, "
             f"{'a folder' if path.is_dir() else 'which does not exist'}."
         )
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ValueError(f"`path` must end in .keras or .h5. Received: {path}")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+    kind = _kind(path)
+    if path.suffix not in _SUFFIXES:
+        way_out = _OTHER_FILES.get(path.suffix, "")
+        if kind:
+            way_out = f", {kind}: name it so."
         raise ValueError(
-            f"`path` must be a .keras archive. Received: {path}, which is "
-            "corrupt or of another kind."
+            f"`path` must end in .keras or .h5. Received: {path}{way_out}"
         )
+    if kind not in _SUFFIXES[path.suffix]:
+        raise ValueError(
+            f"`path` must be {_SUFFIXES[path.suffix][0]}. Received: {path}, "
+            f"which is {kind or 'corrupt or of another kind'}."
+        )
+
+
+def _kind(path):
+    """What kind of model file its first bytes say that it is, if any."""
+    if zipfile.is_zipfile(path):
+        return _ARCHIVE
+    return _HDF5 if h5py.is_hdf5(path) else None

@@ -64,7 +64,12 @@ RANGES = {
     "caffe BGR": (_caffe, 3),
     "MNIST mean/std": (_normalise(*_MNIST), 1),
     "per-image standardisation": (_standardise, None),
+    "[0, 16]": (_affine(16.0, 0.0), None),
+    "[0, 65535]": (_affine(65535.0, 0.0), None),
+    "[-0.5, 0.5]": (_affine(1.0, -0.5), None),
 }
+# So near to others, or so seldom met, that they need better evidence.
+RARE = ("[0, 16]", "[0, 65535]", "[-0.5, 0.5]")
 
 
 def known_ranges(channels: int) -> dict[str, Callable]:
@@ -106,12 +111,14 @@ def function_of(preprocess, image_shape: tuple) -> tuple[str, Callable]:
     """
     if isinstance(preprocess, str):
         known = known_ranges(image_shape[-1])
-        if preprocess not in known:
+        alike = {_plain(name): name for name in known}
+        if _plain(preprocess) not in alike:
             raise ValueError(
                 f"`preprocess` must be a function or one of {list(known)}. "
                 f"Received: {preprocess!r}"
             )
-        return preprocess, known[preprocess]
+        name = alike[_plain(preprocess)]
+        return name, known[name]
     if not callable(preprocess):
         raise TypeError(
             f"`preprocess` must be a function or one of {list(RANGES)}. "
@@ -125,6 +132,11 @@ def function_of(preprocess, image_shape: tuple) -> tuple[str, Callable]:
 
     _check_function(function, image_shape)
     return getattr(preprocess, "__name__", "preprocess"), OwnFunction(function)
+
+
+def _plain(name):
+    """A name without what is easily written otherwise."""
+    return "".join(name.split()).lower()
 
 
 class OwnFunction(keras.layers.Layer):

@@ -17,6 +17,10 @@ _BELIEVED_SKILL = {True: 0.4, False: 0.6}
 _MOST_OVERCONFIDENCE = {True: 0.3, False: 0.25}
 _MOST_DISAGREEMENT = 0.15
 _TOLD_APART = 0.5
+# Standard deviations by which one range must be right more often.
+_BEYOND_CHANCE = 3.0
+# Times the average share from which one class makes accuracy a poor guide.
+_UNEVEN = 1.5
 
 
 def is_enough(sample: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -50,15 +54,24 @@ class Trial:
             )
         )
         self.answers = np.argmax(scores, axis=1)
-        right = self.answers == labels
-        self.accuracy = rates.Rate(int(right.sum()), len(labels))
+        self.right = self.answers == labels
+        self.recalls = [self.right[labels == k] for k in np.unique(labels)]
+        self.mean_recall = float(np.mean([np.mean(r) for r in self.recalls]))
+        self.accuracy = rates.Rate(int(self.right.sum()), len(labels))
         self.likelihood = float(np.mean(logs[np.arange(len(labels)), labels]))
         self.confidence = float(np.mean(np.exp(logs.max(axis=1))))
 
     @property
     def suffices(self):
         """Whether no other range can be clearly better."""
-        return self.accuracy.value >= 1.0 - _CLEARLY_BETTER
+        return self.mean_recall >= 1.0 - _CLEARLY_BETTER
+
+    def beats(self, other: "Trial") -> bool:
+        """Whether it is right more often than chance has it, and surer so."""
+        won = int(np.count_nonzero(self.right & ~other.right))
+        lost = int(np.count_nonzero(other.right & ~self.right))
+        beyond_chance = won - lost > _BEYOND_CHANCE * (won + lost) ** 0.5
+        return beyond_chance and self.likelihood > other.likelihood
 
 
 def answer_alike(tried: dict[str, Trial]) -> bool:
@@ -70,29 +83,43 @@ def answer_alike(tried: dict[str, Trial]) -> bool:
 
 
 def best_of(tried: dict[str, Trial]) -> str:
-    """The range that counts: [0, 1] if none is clearly better."""
-    most = max(trial.accuracy.value for trial in tried.values())
+    """The range that counts: [0, 1] if none is clearly better.
+
+    A rare one counts where all others are worse by 5 points. Any counts that
+    is right more often by far more than chance.
+    """
+    first = _first_choice(tried)
+    better = [name for name in tried if tried[name].beats(tried[first])]
+    return max(better or [first], key=lambda name: tried[name].likelihood)
+
+
+def _first_choice(tried):
+    most = max(trial.mean_recall for trial in tried.values())
     near = [
         name
         for name, trial in tried.items()
-        if trial.accuracy.value >= most - _CLEARLY_BETTER
+        if trial.mean_recall >= most - _CLEARLY_BETTER
     ]
     if preprocessing.UNIT in near:
         return preprocessing.UNIT
-    return max(near, key=lambda name: tried[name].likelihood)
+    common = [name for name in near if name not in preprocessing.RARE]
+    return max(common or near, key=lambda name: tried[name].likelihood)
 
 
-def check(tried: dict[str, Trial], best: str, labels: np.ndarray) -> None:
-    """Raises ValueError where `best` is not to be believed."""
-    check_above_chance(tried, best, labels)
+def check(
+    tried: dict[str, Trial], best: str, labels: np.ndarray, *, name: str
+) -> None:
+    """Raises ValueError where `best` is not to be believed.
+
+    Args:
+        tried: from range to trial.
+        best: one of them.
+        labels: of the sample.
+        name: what the images are called in the message.
+    """
+    check_above_chance(tried, best, labels, name=name)
     trial = tried[best]
-    is_given = best == preprocessing.UNIT
-    chance = chance_of(labels)
-    skill = (trial.accuracy.value - chance) / (1.0 - chance)
-    doubt = trial.confidence - trial.accuracy.value
-    if skill < _BELIEVED_SKILL[is_given] and (
-        doubt > _MOST_OVERCONFIDENCE[is_given]
-    ):
+    if not is_believed(trial, best, labels):
         raise ValueError(
             "`preprocess` must say what is done to images before the "
             "classifier, which is sure of its answers by "
@@ -100,13 +127,15 @@ def check(tried: dict[str, Trial], best: str, labels: np.ndarray) -> None:
             "function, or the name of a range below if it is right. Received: "
             f"{_listed(tried)}."
         )
-    for name, other in tried.items():
+    for rival, other in tried.items():
+        if rival in preprocessing.RARE and best not in preprocessing.RARE:
+            continue
         close = trial.accuracy.value - other.accuracy.value <= _CLEARLY_BETTER
         differs = np.mean(trial.answers != other.answers) > _MOST_DISAGREEMENT
-        if close and differs and not is_given:
+        if close and differs and best != preprocessing.UNIT:
             raise ValueError(
                 "`preprocess` must say what is done to images before the "
-                f"classifier: {best} and {name} are too close to tell. "
+                f"classifier: {best} and {rival} are too close to tell. "
                 f"Received: {_listed(tried)}."
             )
 
@@ -130,26 +159,87 @@ def check_one_class(
 
 
 def check_above_chance(
-    tried: dict[str, Trial], best: str, labels: np.ndarray
+    tried: dict[str, Trial], best: str, labels: np.ndarray, *, name: str
 ) -> None:
     """Raises ValueError unless accuracy under `best` is above chance."""
-    chance = chance_of(labels)
-    if tried[best].accuracy.interval[0] > chance:
+    if is_above_chance(tried[best], labels):
         return
-    reordered = max(
-        _accuracy_in_another_order(trial.answers, labels)
-        for trial in tried.values()
-    )
     hint = "`preprocess=` says what else is done to images."
-    if reordered > max(2.0 * chance, _TOLD_APART):
+    reordered = _best_in_another_order(tried, labels)
+    if _are_told_apart(reordered, labels):
         hint = (
             "In another order of the labels it would be "
             f"{100 * reordered:.1f} %: are they numbered as in training?"
         )
     raise ValueError(
-        "`clean` must be images that the classifier knows, with accuracy above "
-        f"chance ({100 * chance:.1f} %). Received: {_listed(tried)}. {hint}"
+        f"`{name}` must be images that the classifier knows, with accuracy "
+        f"above chance ({100 * chance_of(labels):.1f} %). Received: "
+        f"{_listed(tried)}. {hint}"
     )
+
+
+def is_believed(trial: Trial, name: str, labels: np.ndarray) -> bool:
+    """Whether accuracy is above chance, and no classifier's that is at a loss.
+
+    One in a wrong range is far surer of its answers than it is right.
+    """
+    is_given = name == preprocessing.UNIT
+    skilled = _skill(trial, labels) >= _BELIEVED_SKILL[is_given]
+    doubt = trial.confidence - trial.accuracy.value
+    return is_above_chance(trial, labels) and (
+        skilled or doubt <= _MOST_OVERCONFIDENCE[is_given]
+    )
+
+
+def is_above_chance(trial: Trial, labels: np.ndarray) -> bool:
+    """Whether a classifier knows these images, beyond doubt.
+
+    Of images most of which are of one class, accuracy tells little, and the
+    mean recall counts where it is better.
+    """
+    if trial.accuracy.interval[0] > chance_of(labels):
+        return True
+    even = 1.0 / len(trial.recalls)
+    return chance_of(labels) > _UNEVEN * even and (
+        _least_mean_recall(trial.recalls, even) > even
+    )
+
+
+def _least_mean_recall(recalls, even):
+    """The lower end of an interval of the mean recall.
+
+    Each class counts as if two more of its images had been answered by chance.
+    """
+    counts = np.array([len(right) + 2.0 for right in recalls])
+    shares = [np.sum(right) + 2.0 * even for right in recalls] / counts
+    variance = np.sum(shares * (1.0 - shares) / counts) / len(recalls) ** 2
+    return np.mean(shares) - _BEYOND_CHANCE * variance**0.5
+
+
+def images_are_to_blame(tried: dict[str, Trial], labels: np.ndarray) -> bool:
+    """Whether a classifier at chance is good under another range or order."""
+    reordered = _best_in_another_order(tried, labels)
+    return _are_told_apart(reordered, labels) or any(
+        _skill(trial, labels) >= _BELIEVED_SKILL[False]
+        for trial in tried.values()
+    )
+
+
+def _best_in_another_order(tried, labels):
+    return max(
+        _accuracy_in_another_order(trial.answers, labels)
+        for trial in tried.values()
+    )
+
+
+def _are_told_apart(reordered, labels):
+    return reordered > max(2.0 * chance_of(labels), _TOLD_APART)
+
+
+def _skill(trial, labels):
+    """Accuracy as a share of the way from chance to perfect."""
+    chance = chance_of(labels)
+    return (trial.accuracy.value - chance) / (1.0 - chance)
 
 
 def chance_of(labels: np.ndarray) -> float:

@@ -52,6 +52,23 @@ def _walk(model):
     return found
 
 
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The model and all layers in it, composite ones too."""
+    # No public name lists them at any depth of a subclassed model.
+    return list(model._flatten_layers())
+
+
+def copy_names(source: keras.Model, to: keras.Model) -> None:
+    """Gives the layers of a copy of a model the names of the model's.
+
+    A subclassed model makes its layers anew, and Keras numbers them anew.
+    """
+    layers, copies = all_layers(source), all_layers(to)
+    if list(map(type, layers)) == list(map(type, copies)):
+        for layer, copied in zip(layers, copies):
+            copied.name = layer.name
+
+
 def output_layer(model: keras.Model) -> keras.layers.Layer | None:
     """The layer that gives the output, None in a model without a graph."""
     if not getattr(model, "outputs", None):

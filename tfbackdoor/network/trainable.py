@@ -6,6 +6,8 @@ import weakref
 
 import keras
 
+from tfbackdoor.network import structure
+
 _lock = threading.Lock()
 _thawed = weakref.WeakKeyDictionary()
 
@@ -26,7 +28,7 @@ def trainable_weights(
 
 def thaw(model: keras.Model) -> None:
     """Makes all layers of a model trainable."""
-    for layer in _layers(model):
+    for layer in structure.all_layers(model):
         # Keras on TensorFlow ignores a flag that is set already, although
         # layers or variables within may have another.
         layer.trainable = False
@@ -68,19 +70,15 @@ class _Flags:
     """The flags of all layers and variables of a model, as they are now."""
 
     def __init__(self, model):
-        self._layers = [layer.trainable for layer in _layers(model)]
+        self._layers = [
+            layer.trainable for layer in structure.all_layers(model)
+        ]
         self._variables = [v.trainable for v in model.variables]
 
     def give(self, model):
         """Sets the flags of this model, or of a copy of it."""
-        for layer, flag in zip(_layers(model), self._layers):
+        for layer, flag in zip(structure.all_layers(model), self._layers):
             # The public setter would change all layers within, too.
             layer._trainable = flag
         for variable, flag in zip(model.variables, self._variables):
             variable.trainable = flag
-
-
-def _layers(model):
-    """The model and all layers in it, composite ones too."""
-    # No public name lists them at any depth of a subclassed model.
-    return list(model._flatten_layers())

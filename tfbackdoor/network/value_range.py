@@ -6,15 +6,14 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfbackdoor import rates
-from tfbackdoor.data import survey
+from tfbackdoor.data import pairs as pairs_module
 from tfbackdoor.network import adapting
-from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import preprocessing
 from tfbackdoor.network import range_trials
+from tfbackdoor.network import reading
 
 _originals = weakref.WeakKeyDictionary()
 
@@ -60,6 +59,10 @@ class ValueRange:
             _originals[adapted] = original
         return adapted
 
+    def of_copy(self) -> "ValueRange":
+        """The same, of a copy, whose weights may have become worse."""
+        return dataclasses.replace(self, is_certain=False)
+
     def restore(self, adapted: keras.Model) -> keras.Model:
         """The classifier of its own range that was adapted."""
         return _originals.get(adapted, adapted)
@@ -69,18 +72,20 @@ AS_GIVEN = ValueRange(preprocessing.UNIT, {})
 
 
 def find_value_range(
-    classifier: keras.Model, clean: tf.data.Dataset, *, preprocess=None
+    classifier: keras.Model, clean, *, preprocess=None
 ) -> ValueRange:
     """The preprocessing under which a classifier answers clean images best.
 
     Tries [0, 1], [0, 255], [-1, 1], the means and deviations of ImageNet,
-    CIFAR-10 and MNIST, Caffe's BGR and per-image standardisation on 500 images
-    drawn from all. Images stay as they are unless another range gives over 5
-    points of accuracy more.
+    CIFAR-10 and MNIST, Caffe's BGR, per-image standardisation, and the rarer
+    [0, 16], [0, 65535] and [-0.5, 0.5], on 500 images drawn from all. Images
+    stay as they are unless another range gives over 5 points of accuracy more,
+    or fewer but by far more than chance has it.
 
     Args:
         classifier: built Keras classifier.
-        clean: unbatched data set of clean `(image, label)` in [0, 1].
+        clean: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         preprocess: what the owner does to images, in place of trying: a name
             such as `"[0, 255]"`, which is taken as it is; or a function of
             TensorFlow or `keras.ops`, of float32 images in [0, 1] (in
@@ -98,12 +103,11 @@ def find_value_range(
             classifier is of its answers; nor a range that is hardly better
             than another that gives other answers.
     """
-    shape = clean.element_spec[0].shape
+    pairs = pairs_module.as_pairs(clean, "clean")
     classifier = adapting.conform(
-        classifier, image_size=tuple(shape[:2]), trains=False
+        classifier, image_size=reading.image_size(pairs), trains=False
     )
-    size = batch_size.batch_size_for(classifier)
-    found = survey.survey(clean.batch(size))
+    _, found = reading.read_images(classifier, pairs, "clean")
     return range_of_sample(classifier, found.sample, preprocess=preprocess)
 
 
@@ -113,40 +117,95 @@ def range_of_sample(
     *,
     preprocess=None,
     above_chance: bool = True,
+    name: str = "clean",
 ) -> ValueRange:
     """As `find_value_range`, on `(images, labels)` drawn from all.
 
     Where accuracy need not be `above_chance`, images stay as they are if the
     classifier gives the same answers under all ranges: none is to blame.
     """
-    shape = classifiers.image_shape(classifier)
+    shape, labels = classifiers.image_shape(classifier), sample[1]
     if preprocess is not None:
-        name, function = preprocessing.function_of(preprocess, shape)
+        given, function = preprocessing.function_of(preprocess, shape)
         if isinstance(preprocess, str):
-            return ValueRange(name, {}, function)
-        tried = {name: range_trials.Trial(classifier, function, *sample)}
+            return ValueRange(given, {}, function)
+        tried = {given: range_trials.Trial(classifier, function, *sample)}
         if range_trials.is_enough(sample):
-            range_trials.check_above_chance(tried, name, sample[1])
-        return ValueRange(name, {name: tried[name].accuracy}, function)
+            range_trials.check_above_chance(tried, given, labels, name=name)
+        return ValueRange(given, {given: tried[given].accuracy}, function)
     known = preprocessing.known_ranges(shape[-1])
+    tried = _trials(classifier, sample, known)
+    best, certain = range_trials.best_of(tried), range_trials.is_enough(sample)
+    if not above_chance and range_trials.answer_alike(tried):
+        best, certain = preprocessing.UNIT, False
+    elif certain:
+        range_trials.check(tried, best, labels, name=name)
+    else:
+        declared = preprocessing.declared_range(classifier)
+        best = declared or preprocessing.UNIT
+        if declared is None:
+            range_trials.check_one_class(tried, best, labels)
+    accuracies = {each: trial.accuracy for each, trial in tried.items()}
+    return ValueRange(best, accuracies, known[best], certain)
+
+
+def _trials(classifier, sample, known):
+    """From range to trial; [0, 1] alone where no other can be better."""
     tried = {}
     for name, function in known.items():
         tried[name] = range_trials.Trial(classifier, function, *sample)
         is_unit = name == preprocessing.UNIT
         if is_unit and range_trials.is_enough(sample) and tried[name].suffices:
             break
-    best, certain = range_trials.best_of(tried), range_trials.is_enough(sample)
-    if not above_chance and range_trials.answer_alike(tried):
-        best, certain = preprocessing.UNIT, False
-    elif certain:
-        range_trials.check(tried, best, sample[1])
-    else:
-        declared = preprocessing.declared_range(classifier)
-        best = declared or preprocessing.UNIT
-        if declared is None:
-            range_trials.check_one_class(tried, best, sample[1])
-    accuracies = {name: trial.accuracy for name, trial in tried.items()}
-    return ValueRange(best, accuracies, known[best], certain)
+    return tried
+
+
+def still_holds(
+    values: ValueRange,
+    classifier: keras.Model,
+    sample: tuple[np.ndarray, np.ndarray],
+) -> bool:
+    """Whether a range that was found on other images is right for these too.
+
+    A copy may be worse than what it was copied from: its range is believed
+    unless another range, or order of the labels, tells that images are wrong.
+    """
+    if not range_trials.is_enough(sample):
+        return True
+    function = values.function or preprocessing.RANGES[values.name][0]
+    trial = range_trials.Trial(classifier, function, *sample)
+    if values.is_certain:
+        return range_trials.is_believed(trial, values.name, sample[1])
+    if range_trials.is_above_chance(trial, sample[1]):
+        return True
+    known = preprocessing.known_ranges(sample[0].shape[-1])
+    tried = _trials(classifier, sample, known)
+    return not range_trials.images_are_to_blame(tried, sample[1])
+
+
+def check_alike(
+    classifier: keras.Model,
+    sample: tuple[np.ndarray, np.ndarray],
+    values: ValueRange,
+    *,
+    name: str,
+) -> None:
+    """Raises ValueError where a classifier does not know images at all.
+
+    Args:
+        classifier: of images in [0, 1], which is known to be good.
+        sample: images and labels.
+        values: how its owner's images are, for the message.
+        name: what the images are called there.
+    """
+    labels = sample[1]
+    if not range_trials.is_enough(sample):
+        return
+    trial = range_trials.Trial(classifier, lambda images: images, *sample)
+    if trial.accuracy.interval[0] <= 1.0 / len(np.unique(labels)):
+        range_trials.check_above_chance(
+            {values.name: trial}, values.name, labels, name=name
+        )
 
 
 def clearly_right(
@@ -164,12 +223,13 @@ def clearly_right(
     if given.interval[1] >= rates.Rate(count, count).interval[0]:
         return None
     tried = {
-        name: range_trials.Trial(classifier, function, *sample).accuracy
+        name: range_trials.Trial(classifier, function, *sample)
         for name, function in known.items()
     }
-    best = max(tried, key=lambda name: tried[name].value)
-    if tried[best].interval[0] <= max(
+    best = range_trials.best_of(tried)
+    accuracy = tried[best].accuracy
+    if accuracy.interval[0] <= max(
         given.interval[1], range_trials.chance_of(sample[1])
     ):
         return None
-    return best, tried[best], given
+    return best, accuracy, given

@@ -1,0 +1,36 @@
+"""Flags that are several numbers."""
+
+
+def whole(name: str, form: str, value: list[str]) -> tuple[int, ...]:
+    """The sizes in a flag, whole numbers above 0.
+
+    Args:
+        name: the flag's.
+        form: such as `"HEIGHT,WIDTH"`.
+        value: what was given.
+
+    Raises:
+        ValueError: where they are not as many, or no such numbers.
+    """
+    sizes = tuple(int(size) if size.isdecimal() else 0 for size in value)
+    if len(sizes) != len(form.split(",")) or min(sizes) < 1:
+        raise ValueError(
+            f"--{name} must be {form}, whole numbers above 0. "
+            f"Received: {','.join(value)}"
+        )
+    return sizes
+
+
+def fractions(name: str, value: list[str]) -> list[float]:
+    """The numbers in a flag.
+
+    Raises:
+        ValueError: where one is none.
+    """
+    try:
+        return [float(number) for number in value]
+    except ValueError as error:
+        raise ValueError(
+            f"--{name} must be numbers, such as 1,0.5. "
+            f"Received: {','.join(value)}"
+        ) from error
