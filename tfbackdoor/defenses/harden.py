@@ -127,8 +127,8 @@ def harden_within(
     The strength is how much of the way from the weights before to the
     hardened ones is gone. It is chosen by cross-validation: each part of the
     clean images judges what was hardened on the others, in proportionally
-    fewer steps. The strongest is taken whose cost does not exceed the budget;
-    where even the weakest's does, the learning rate is a tenth, then a
+    fewer steps. The strongest is taken whose cost is within the budget, see
+    `strongest_share`; where none is, the learning rate is a tenth, then a
     hundredth.
 
     Args:
@@ -257,13 +257,17 @@ def harden(
 def strongest_share(
     losses: dict[float, rates.AccuracyLoss], budget: float
 ) -> float:
-    """The largest share whose loss does not exceed `budget`, else 0.
+    """The largest share whose loss is at most `budget`, else the least or 0.
 
-    A few hundred images tell a loss to a point or two: it exceeds the budget
-    where it is larger, and some of it sure, see `AccuracyLoss.exceeds`.
+    A few hundred images tell a loss to a few points: the least share is taken
+    unless it exceeds the budget and some of its loss is sure, see
+    `AccuracyLoss.exceeds`.
     """
-    affordable = [s for s, loss in losses.items() if not loss.exceeds(budget)]
-    return max(affordable, default=0.0)
+    affordable = [s for s, loss in losses.items() if loss.value <= budget]
+    if affordable:
+        return max(affordable)
+    least = min(losses, default=0.0)
+    return least if losses and not losses[least].exceeds(budget) else 0.0
 
 
 def between(

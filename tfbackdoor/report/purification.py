@@ -67,7 +67,7 @@ class Purification:
     def rows(self) -> dict[str, keras.Model]:
         """The classifier before and after each step that changed it."""
         rows = {"before": self.original}
-        if self.neurons:
+        if self.pruned and self.neurons:
             rows["pruned"] = self.pruned.classifier
         if self.hardened and self.recovery:
             rows["hardened"] = self.hardened.classifier
