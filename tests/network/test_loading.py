@@ -152,6 +152,18 @@ def test_an_image_size_that_is_none_is_refused(tmp_path, size):
         tfbackdoor.load_classifier(path, image_size=size)
 
 
+def test_a_size_other_than_the_fixed_one_is_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    classifier = _depthwise()
+    classifier.save(path)
+    size = classifier.input_shape[1:3]
+    assert tfbackdoor.load_classifier(path, image_size=size).input_shape == (
+        classifier.input_shape
+    )
+    with pytest.raises(ValueError, match="`image_size` must be the size that"):
+        tfbackdoor.load_classifier(path, image_size=(size[0] + 1, size[1]))
+
+
 def test_a_file_is_no_data_set(tmp_path):
     path = tmp_path / "model.keras"
     _depthwise().save(path)

@@ -6,14 +6,13 @@ import os
 import pathlib
 import warnings
 import weakref
-import zipfile
 
-import h5py
 import keras
 
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
+from tfbackdoor.files import model_files
 from tfbackdoor.network import adapting
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import graph
@@ -23,20 +22,6 @@ from tfbackdoor.network import structure
 _whole: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # Numbers that one image may become in all layers together: 4 GiB of float32.
 _MOST_NUMBERS = 2**30
-_ARCHIVE, _HDF5 = "a .keras archive", "an .h5 file"
-# From the end of a name to the kinds that it may be.
-_SUFFIXES = {".keras": (_ARCHIVE,), ".h5": (_HDF5,), ".hdf5": (_HDF5,)}
-_OF_PYTORCH = (
-    ", weights of PyTorch: load_pytorch_weights, or launch.convert, puts them "
-    "into a Keras network."
-)
-_CONVERTED = (
-    ", a model that was converted: give the Keras model it was made of."
-)
-_OTHER_FILES = {
-    **dict.fromkeys((".pt", ".pth", ".safetensors", ".bin"), _OF_PYTORCH),
-    **dict.fromkeys((".onnx", ".tflite", ".pb"), _CONVERTED),
-}
 
 
 def load_classifier(
@@ -54,7 +39,8 @@ def load_classifier(
 
     Args:
         path: file to read.
-        image_size: `(height, width)`, which fixes an input of variable size.
+        image_size: `(height, width)`, which fixes an input of variable size,
+            and must be that of an input of fixed size.
         output: name of the output that gives the class scores, where there
             are several.
         allow_unsafe_code: bool, whether to skip these checks and run what code
@@ -75,6 +61,7 @@ def load_classifier(
     _check_size(image_size)
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
     conforming = _conforming(classifier, path, image_size, output)
+    _check_size_taken(conforming, image_size)
     if allow_unsafe_code:
         _check_scores_given(conforming, path)
     if not (image_size or output):
@@ -113,7 +100,7 @@ def load_model(
             f"Received: {type(path).__name__}"
         )
     path = pathlib.Path(path)
-    _check_path(path)
+    model_files.check_path(path)
     try:
         if allow_unsafe_code:
             return keras.models.load_model(path, compile=False, safe_mode=False)
@@ -198,6 +185,16 @@ def _check_size(image_size):
         )
 
 
+def _check_size_taken(classifier, image_size):
+    """Raises ValueError where the input is of another, fixed size."""
+    size = classifiers.image_shape(classifier)[:2]
+    if image_size is not None and size != tuple(image_size):
+        raise ValueError(
+            "`image_size` must be the size that the classifier takes, "
+            f"{size}, where that is fixed. Received: {tuple(image_size)}"
+        )
+
+
 def _check_scores_given(classifier, path):
     """Raises ValueError unless code in the file gives what its graph says."""
     image = keras.ops.zeros((1, *classifiers.image_shape(classifier)))
@@ -211,38 +208,3 @@ def _check_scores_given(classifier, path):
             f"`path` must hold a classifier whose scores have shape {wanted}, "
             f"as its layers say. Received: {path}, which gives {received}"
         )
-
-
-def _check_path(path):
-    """Raises ValueError unless `path` is a file of a kind that loads."""
-    if (path / "saved_model.pb").exists():
-        raise ValueError(
-            f"`path` must be a .keras or .h5 file. Received: {path}, a "
-            "SavedModel, whose weights cannot be masked or trained; save the "
-            "original model with model.save('model.keras')."
-        )
-    if not path.is_file():
-        raise ValueError(
-            f"`path` must be a .keras or .h5 file. Received: {path}, "
-            f"{'a folder' if path.is_dir() else 'which does not exist'}."
-        )
-    kind = _kind(path)
-    if path.suffix not in _SUFFIXES:
-        way_out = _OTHER_FILES.get(path.suffix, "")
-        if kind:
-            way_out = f", {kind}: name it so."
-        raise ValueError(
-            f"`path` must end in .keras or .h5. Received: {path}{way_out}"
-        )
-    if kind not in _SUFFIXES[path.suffix]:
-        raise ValueError(
-            f"`path` must be {_SUFFIXES[path.suffix][0]}. Received: {path}, "
-            f"which is {kind or 'corrupt or of another kind'}."
-        )
-
-
-def _kind(path):
-    """What kind of model file its first bytes say that it is, if any."""
-    if zipfile.is_zipfile(path):
-        return _ARCHIVE
-    return _HDF5 if h5py.is_hdf5(path) else None
