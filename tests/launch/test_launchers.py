@@ -294,9 +294,9 @@ def _small(tmp_path, **changes):
 def _one_class(tmp_path):
     np.savez(
         tmp_path / "one.npz",
-        train_images=np.zeros((50, 16, 16, 1), "uint8"),
+        train_images=np.full((50, 16, 16, 1), 99, "uint8"),
         train_labels=np.full(50, 3),
-        test_images=np.zeros((50, 16, 16, 1), "uint8"),
+        test_images=np.full((50, 16, 16, 1), 99, "uint8"),
         test_labels=np.arange(50) % 10,
     )
     return tmp_path / "one.npz"
@@ -356,7 +356,7 @@ def _one_class(tmp_path):
         (
             "anp",
             lambda t: [f"--classifier={_small(t)}", "--clean_images=99999"],
-            "at most 1258 images",
+            "at most 126, what --attacker_share=0.9 leaves of 1258",
         ),
         (
             "purify",
