@@ -11,13 +11,13 @@ prints the table: a row for each network, a column for each defense.
 """
 
 import argparse
-import csv
 import json
 import pathlib
 import time
 import warnings
 
 import keras
+import trained_networks
 
 import tfbackdoor
 
@@ -70,7 +70,10 @@ def add_rows(folder, arguments):
     poisoning = None
     if (folder / "poisoning.json").exists():
         poisoning = tfbackdoor.Poisoning.load(folder)
-    clean, test = images_of(arguments)
+    clean = trained_networks.clean_images(arguments)
+    test = tfbackdoor.load_images(
+        arguments.dataset, "test", data_dir=arguments.data_dir
+    )
     before = percentages(classifier, test, poisoning)
     for defense in wanted:
         start = time.monotonic()
@@ -81,34 +84,20 @@ def add_rows(folder, arguments):
             )
         seconds = time.monotonic() - start
         after = percentages(outcome.classifier, test, poisoning)
-        add(
-            arguments.rows,
-            (
-                folder.name,
-                defense,
-                arguments.images,
-                arguments.seed,
-                *before,
-                *after,
-                round(seconds),
-                json.dumps(outcome.to_json()),
-            ),
+        values = (
+            folder.name,
+            defense,
+            arguments.images,
+            arguments.seed,
+            *before,
+            *after,
+            round(seconds),
+            json.dumps(outcome.to_json()),
+        )
+        trained_networks.add_row(
+            arguments.rows, _COLUMNS, dict(zip(_COLUMNS, values, strict=True))
         )
         print(folder.name, defense, *before, "->", *after, flush=True)
-
-
-def images_of(arguments):
-    """Clean images of which the attacker had none, and test images."""
-    train, test = (
-        tfbackdoor.load_images(
-            arguments.dataset, split, data_dir=arguments.data_dir
-        )
-        for split in ("train", "test")
-    )
-    _, clean = tfbackdoor.split_images(
-        train, [arguments.share, arguments.images], seed=arguments.data_seed
-    )
-    return tfbackdoor.in_memory(clean), test
 
 
 def percentages(classifier, test, poisoning):
@@ -121,20 +110,8 @@ def percentages(classifier, test, poisoning):
     )
 
 
-def add(path, values):
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(_COLUMNS)
-        writer.writerow(values)
-
-
 def read(path):
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return trained_networks.read_rows(path) if path.exists() else []
 
 
 def key(row):
@@ -163,9 +140,14 @@ def print_table(rows, arguments):
             for name in defenses
         ]
         print(f"| {network} | {cell(first, '_before')} | {' | '.join(cells)} |")
+    print_means(chosen, defenses)
+
+
+def print_means(rows, defenses):
+    """What each defense leaves and costs, of networks with a backdoor."""
     for name in defenses:
         backdoored = [
-            r for r in chosen if r["defense"] == name and r["success"] != ""
+            r for r in rows if r["defense"] == name and r["success"] != ""
         ]
         lost = [
             float(r["accuracy_before"]) - float(r["accuracy"])

@@ -14,11 +14,11 @@ networks of other images:
 
 import argparse
 import collections
-import csv
 import json
 import pathlib
 
 import numpy as np
+import trained_networks
 
 import tfbackdoor
 from tfbackdoor.report import canvas
@@ -79,7 +79,7 @@ def scan_folders(arguments):
     """Adds a row for each network of the folder to the first table."""
     (path,) = arguments.rows
     done = {row["name"] for row in read(path)} if path.exists() else set()
-    clean = clean_images(arguments)
+    clean = trained_networks.clean_images(arguments)
     for folder in sorted(arguments.networks.iterdir()):
         if folder.name in done or not (folder / "classifier.keras").exists():
             continue
@@ -87,20 +87,9 @@ def scan_folders(arguments):
         found = tfbackdoor.scan(
             classifier, clean, seed=arguments.seed, verbose=0
         )
-        add(path, row_of({"name": folder.name, **facts_of(folder)}, found))
+        row = row_of({"name": folder.name, **facts_of(folder)}, found)
+        trained_networks.add_row(path, _COLUMNS, row)
         print(folder.name, found, f"p = {found.probability:.2f}", flush=True)
-
-
-def clean_images(arguments):
-    if arguments.share is None:
-        images = tfbackdoor.load_images(arguments.dataset, "test")
-        return tfbackdoor.in_memory(images.take(arguments.images))
-    images = tfbackdoor.load_images(
-        arguments.dataset, "train", data_dir=arguments.data_dir
-    )
-    shares = [arguments.share, arguments.images]
-    _, clean = tfbackdoor.split_images(images, shares, seed=arguments.data_seed)
-    return tfbackdoor.in_memory(clean)
 
 
 def facts_of(folder):
@@ -127,18 +116,8 @@ def row_of(facts, found):
     }
 
 
-def add(path, row):
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def read(path):
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = trained_networks.read_rows(path)
     for row in rows:
         row["learnt"] = not row["success"] or float(row["success"]) >= _LEARNT
     return rows

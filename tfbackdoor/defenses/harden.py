@@ -263,11 +263,13 @@ def strongest_share(
     unless it exceeds the budget and some of its loss is sure, see
     `AccuracyLoss.exceeds`.
     """
+    if not losses:
+        return 0.0
     affordable = [s for s, loss in losses.items() if loss.value <= budget]
     if affordable:
         return max(affordable)
-    least = min(losses, default=0.0)
-    return least if losses and not losses[least].exceeds(budget) else 0.0
+    least = min(losses)
+    return 0.0 if losses[least].exceeds(budget) else least
 
 
 def between(
