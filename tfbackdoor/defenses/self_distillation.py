@@ -83,6 +83,7 @@ def self_distill(
             clean,
             max_share=max_share,
             max_opacity=max_opacity,
+            steps=steps,
             seed=seed,
             precision=precision,
         )
@@ -115,11 +116,20 @@ def self_distill(
 
 
 def _warm_inversion(
-    classifier, triggers, clean, *, max_share, max_opacity, seed, precision
+    classifier,
+    triggers,
+    clean,
+    *,
+    max_share,
+    max_opacity,
+    steps,
+    seed,
+    precision,
 ):
-    """The triggers and random ones for each target, that already call it.
+    """The triggers and random ones for each target, that already turn images.
 
-    Every other round of random ones are blends, where blends are wanted.
+    They get at most as many batches as recovery has. Every other round of
+    random ones are blends, where blends are wanted.
     """
     count = len(triggers.targets)
     blends = np.repeat(np.arange(_TRIGGERS_A_CLASS) % 2 == 1, count)
@@ -144,5 +154,5 @@ def _warm_inversion(
     most = batch_size.batch_size_for(classifier, training=True)
     few = max(1, min(_FEW, most // len(inversion.targets)))
     batches = clean.map(lambda x, y: (x[:few], y[:few]))
-    inversion.fit(batches, steps_per_epoch=_WARM_UP, verbose=0)
+    inversion.fit(batches, steps_per_epoch=min(_WARM_UP, steps), verbose=0)
     return inversion

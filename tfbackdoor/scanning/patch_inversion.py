@@ -38,7 +38,7 @@ def smallest_triggers(
         precision: of the forward passes, see `ComputeView`.
         verbose: Keras' verbosity.
     """
-    return _search(
+    groups = _search(
         classifier,
         clean,
         targets,
@@ -47,6 +47,7 @@ def smallest_triggers(
         precision=precision,
         verbose=verbose,
     )
+    return inverted_triggers.concatenate(list(groups))
 
 
 def rank_classes(
@@ -64,7 +65,7 @@ def rank_classes(
 
     Args: see `smallest_triggers`.
     """
-    triggers = _search(
+    groups = _search(
         classifier,
         clean,
         range(classes),
@@ -75,7 +76,8 @@ def rank_classes(
         penalty=0.0,
         max_share=_RANKING_SHARE,
     )
-    return np.argsort(-triggers.success, kind="stable")
+    success = np.concatenate([triggers.success for triggers in groups])
+    return np.argsort(-success, kind="stable")
 
 
 def anomaly_scores(sizes, success, references: int | None = None) -> np.ndarray:
@@ -109,7 +111,7 @@ def _search(
     verbose,
     **settings,
 ):
-    """Triggers of all targets, group by group, so that memory is bounded."""
+    """Yields triggers of all targets by groups, so that memory is bounded."""
     targets = list(targets)
     at_once = batch_size.batch_size_for(
         classifier, most=_MOST_STAMPED, training=True
@@ -127,14 +129,12 @@ def _search(
     batches = sampling.training_batches(
         clean, images, seed=seed, replacement=True
     )
-    found = []
     for first in range(0, len(targets), size):
         group = targets[first : first + size]
         if first:
             search.restart(_padded(group, size))
         search.fit(batches, steps_per_epoch=steps, verbose=verbose)
-        found.append(search.triggers().first(len(group)))
-    return inverted_triggers.concatenate(found)
+        yield search.triggers().first(len(group))
 
 
 def _padded(targets, size):
