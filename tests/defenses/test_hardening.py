@@ -155,39 +155,36 @@ def test_the_strongest_share_within_the_budget_is_taken(
     assert harden.strongest_share(losses, budget) == share
 
 
-def test_weights_between_two_classifiers():
-    first, second = _linear(1), _linear(2)
-    between = harden.between(first, second, 0.25)
-    for a, b, given in zip(
-        first.get_weights(), second.get_weights(), between.get_weights()
+def test_weights_between_a_classifier_and_the_mean_of_others():
+    before, *others = (_linear(seed) for seed in (1, 2, 3))
+    others = [classifier.get_weights() for classifier in others]
+    between = harden.between(before, others, 0.25)
+    for start, a, b, given in zip(
+        before.get_weights(), *others, between.get_weights()
     ):
-        np.testing.assert_allclose(given, 0.75 * a + 0.25 * b, atol=1e-6)
+        expected = 0.75 * start + 0.125 * a + 0.125 * b
+        np.testing.assert_allclose(given, expected, atol=1e-6)
     with pytest.raises(ValueError, match="`share` must lie in"):
-        harden.between(first, second, 1.1)
+        harden.between(before, others, 1.1)
 
 
 def test_weights_of_half_precision_are_between_too():
-    def dense(value):
-        model = keras.Sequential(
-            [keras.Input((2,)), keras.layers.Dense(3, dtype="bfloat16")]
-        )
-        model.set_weights([0.0 * w + value for w in model.get_weights()])
-        return model
-
-    between = harden.between(dense(0.0), dense(4.0), 0.25)
-    for given in between.get_weights():
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(3, dtype="bfloat16")]
+    )
+    model.set_weights([0.0 * w for w in model.get_weights()])
+    others = [[w + value for w in model.get_weights()] for value in (3.0, 5.0)]
+    for given in harden.between(model, others, 0.25).get_weights():
         np.testing.assert_array_equal(given.astype("float32"), 1.0)
 
 
 def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
     rates_tried = []
 
-    def ruin_at_high_rates(classifier, clean, run, *, learning_rate, **_):
+    def ruin_at_high_rates(classifier, sets, run, *, learning_rate, **_):
         rates_tried.append(learning_rate)
-        tuned = tfbackdoor.copy_classifier(classifier)
-        if learning_rate > 1e-3:
-            tuned.set_weights([-9.0 * w for w in tuned.get_weights()])
-        return tuned
+        factor = -9.0 if learning_rate > 1e-3 else 1.0
+        return [[factor * w for w in classifier.get_weights()] for _ in sets]
 
     monkeypatch.setattr(harden, "harden", ruin_at_high_rates)
     hardened = harden.harden_within(
@@ -196,19 +193,46 @@ def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
         run_settings.RunSettings(verbose=0),
         learning_rate=0.05,
     )
-    np.testing.assert_allclose(
-        rates_tried, 2 * [0.05] + 2 * [0.005] + 3 * [5e-4]
-    )
+    np.testing.assert_allclose(rates_tried, [0.05, 0.005, 5e-4])
     assert hardened.learning_rate == pytest.approx(5e-4)
-    assert hardened.share == 0.7
-    assert "Hardened at strength 0.7 of 1" in str(hardened)
+    assert hardened.share == 1.0
+    assert "Hardened at strength 1 of 1" in str(hardened)
 
 
-def test_a_classifier_that_bears_no_hardening_is_left_as_it_is(monkeypatch):
-    def ruin(classifier, *_, **__):
-        tuned = tfbackdoor.copy_classifier(classifier)
-        tuned.set_weights([-9.0 * w for w in tuned.get_weights()])
-        return tuned
+def test_what_is_hardened_is_the_mean_of_the_folds(monkeypatch):
+    def harden_to(classifier, sets, run, *, steps, **_):
+        assert steps == 15 and len(sets) == 2
+        weights = classifier.get_weights()
+        return [[np.full_like(w, value) for w in weights] for value in (2, 4)]
+
+    monkeypatch.setattr(harden, "harden", harden_to)
+    monkeypatch.setattr(harden, "strongest_share", lambda *_: 0.5)
+    classifier = planted.classifier()
+    hardened = harden.harden_within(
+        classifier,
+        planted.images(60),
+        run_settings.RunSettings(verbose=0),
+        steps=30,
+    )
+    for before, after in zip(
+        classifier.get_weights(), hardened.classifier.get_weights()
+    ):
+        np.testing.assert_allclose(after, 0.5 * before + 1.5, atol=1e-6)
+
+
+def test_each_set_of_images_begins_from_the_classifier_before():
+    run = run_settings.RunSettings(verbose=0)
+    images = planted.images(60)
+    classifier = planted.classifier()
+    first, second = harden.harden(classifier, [images, images], run, steps=3)
+    for before, a, b in zip(classifier.get_weights(), first, second):
+        np.testing.assert_array_equal(a, b)
+        assert before.size == 1 or np.any(a != before)
+
+
+def test_a_classifier_that_tolerates_no_hardening_is_left_as_it_is(monkeypatch):
+    def ruin(classifier, sets, *_, **__):
+        return [[-9.0 * w for w in classifier.get_weights()] for _ in sets]
 
     def diverge(*_, **__):
         raise tfbackdoor.training.TrainingDivergedError("NaN")

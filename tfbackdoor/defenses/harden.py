@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from tfbackdoor.training import optimizers
 
 # How much of the way from the classifier before to the hardened one is gone.
 # Settled while looking at attack success, see docs/lab/results.md, "Hardening".
-_SHARES = (0.7, 0.6, 0.5, 0.4, 0.3)
+_SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 _GENTLER = (1.0, 0.1, 0.01)
 _WEIGHT_DECAY = 5e-4
 
@@ -31,7 +32,7 @@ class Hardened:
     Args:
         classifier: the hardened copy.
         share: float in [0, 1], how much of the way from the weights before to
-            those of `Hardening` was gone; 0 where no strength was affordable.
+            the hardened ones was gone; 0 where no strength was affordable.
         learning_rate: float > 0, the last one that was tried.
         loss: what the share cost in the cross-validation, or, where it is 0,
             what the cheapest would have cost; None where training diverged.
@@ -83,7 +84,7 @@ def by_hardening(
         run: the other arguments of `defend`.
         max_accuracy_drop: float in [0, 1], clean accuracy that it may cost.
         folds: int >= 2, parts of the clean images of the cross-validation.
-        steps: int > 0, batches.
+        steps: int > 0, batches, of all folds together.
         batch_size: int > 0, or less where images or network are large.
         learning_rate: float > 0 at the start.
         rho: float >= 0, see `SharpnessAwareTraining`.
@@ -124,12 +125,12 @@ def harden_within(
 ) -> Hardened:
     """A copy of a classifier, hardened as strongly as a budget allows.
 
-    The strength is how much of the way from the weights before to the
-    hardened ones is gone. It is chosen by cross-validation: each part of the
-    clean images judges what was hardened on the others, in proportionally
-    fewer steps. The strongest is taken whose cost is within the budget, see
-    `strongest_share`; where none is, the learning rate is a tenth, then a
-    hundredth.
+    Each part of the clean images judges what was hardened on the others, and
+    the mean of the weights so found is what is hardened: as good as hardening
+    on all images in as many steps, for half of the work. The strength is how
+    much of the way there is gone from the weights before: the strongest whose
+    cost in this cross-validation is within the budget, see `strongest_share`;
+    where none is, the learning rate is a tenth, then a hundredth.
 
     Args:
         classifier: built Keras classifier; it is not changed.
@@ -138,57 +139,55 @@ def harden_within(
         max_accuracy_drop, folds, steps, learning_rate: see `by_hardening`.
         **settings: of `harden`.
     """
-    parts = run.folds(clean, folds)
-    fewer_steps = max(1, round(steps * (folds - 1) / folds))
+    others, judges = zip(*run.folds(clean, folds))
     for factor in _GENTLER:
         rate = factor * learning_rate
-
-        def tune(images, steps=fewer_steps, rate=rate):
-            return harden(
-                classifier,
-                images,
-                run,
-                steps=steps,
-                learning_rate=rate,
-                **settings,
-            )
-
-        losses = _losses(classifier, parts, tune)
+        tuned = _harden_or_diverge(
+            classifier,
+            others,
+            run,
+            steps=max(1, round(steps / folds)),
+            learning_rate=rate,
+            **settings,
+        )
+        losses = _losses(classifier, tuned, judges)
         share = strongest_share(losses, max_accuracy_drop)
         if share:
-            hardened = between(classifier, tune(clean, steps), share)
             break
-    else:
-        hardened = copying.copy_classifier(classifier)
     loss = losses.get(share) or min(
         losses.values(), key=lambda loss: loss.value, default=None
     )
+    hardened = between(classifier, tuned, share)
     return Hardened(hardened, share, rate, loss, max_accuracy_drop)
 
 
-def _losses(classifier, parts, tune):
-    """What each share costs in a cross-validation, `{}` where it diverges.
+def _harden_or_diverge(*arguments, **settings):
+    """As `harden`, but no weights where training diverges."""
+    try:
+        return harden(*arguments, **settings)
+    except classifier_training.TrainingDivergedError:
+        return []
+
+
+def _losses(classifier, tuned, judges):
+    """What each share costs on images that the weights have not seen.
 
     Args:
         classifier: the classifier before.
-        parts: for each part the others, to harden on, and it to judge.
-        tune: function from images to a classifier that was hardened on them.
+        tuned: weights after hardening, for each of the judges, or none.
+        judges: data sets of clean images.
     """
-    try:
-        tuned = [tune(optimise) for optimise, _ in parts]
-    except classifier_training.TrainingDivergedError:
+    if not tuned:
         return {}
-
     counter = evaluation.BatchCounter(classifier, replaced=classifier.weights)
     images = batch_size_module.batch_size_for(classifier)
+    batches = [judge.batch(images) for judge in judges]
 
     def scores(share):
         return rates.pool(
             [
-                counter.scores(
-                    judge.batch(images), _weights(classifier, one, share)
-                )
-                for one, (_, judge) in zip(tuned, parts)
+                counter.scores(batch, _between(classifier, [weights], share))
+                for batch, weights in zip(batches, tuned)
             ]
         )
 
@@ -200,7 +199,7 @@ def _losses(classifier, parts, tune):
 
 def harden(
     classifier: keras.Model,
-    clean: tf.data.Dataset,
+    sets_of_images: Sequence[tf.data.Dataset],
     run,
     *,
     steps: int = 100,
@@ -210,19 +209,26 @@ def harden(
     label_share: float = 0.2,
     teacher: keras.Model | None = None,
     pruned: dict[str, np.ndarray] | None = None,
-) -> keras.Model:
-    """A copy of a classifier, hardened by `Hardening`.
+) -> list[list[np.ndarray]]:
+    """The weights of a classifier after `Hardening` on each set of images.
 
     Args:
-        classifier, clean, run: see `harden_within`.
-        steps, batch_size, learning_rate, rho, label_share: see `by_hardening`.
+        classifier: built Keras classifier; it is not changed.
+        sets_of_images: unbatched clean `(image, label)` each.
+        run: how images are drawn, and how it computes.
+        steps: int > 0, batches of each set.
+        batch_size, learning_rate, rho, label_share: see `by_hardening`.
         teacher: classifier whose answers are kept, default `classifier`.
         pruned: neurons that stay at zero, as `prune_neurons` gives them.
+
+    Returns:
+        For each set the arrays of `get_weights`.
 
     Raises:
         TrainingDivergedError: where the loss does not stay finite.
     """
     hardened = copying.copy_classifier(classifier)
+    start = hardened.get_weights()
     batch_size = batch_size_module.batch_size_for(
         classifier, most=batch_size, training=True
     )
@@ -242,16 +248,20 @@ def harden(
             l2=_WEIGHT_DECAY,
         )
     )
-    batches = run.batches(clean, batch_size)
-    training.fit(
-        batches.repeat().take(steps),
-        callbacks=[
-            classifier_training.StopOnNaN(),
-            pruning.HoldPruned(hardened, pruned or {}),
-        ],
-        verbose=run.verbose,
-    )
-    return hardened
+    tuned = []
+    for images in sets_of_images:
+        hardened.set_weights(start)
+        optimizers.restart(training.optimizer)
+        training.fit(
+            run.batches(images, batch_size).repeat().take(steps),
+            callbacks=[
+                classifier_training.StopOnNaN(),
+                pruning.HoldPruned(hardened, pruned or {}),
+            ],
+            verbose=run.verbose,
+        )
+        tuned.append(hardened.get_weights())
+    return tuned
 
 
 def strongest_share(
@@ -273,29 +283,30 @@ def strongest_share(
 
 
 def between(
-    first: keras.Model, second: keras.Model, share: float
+    classifier: keras.Model,
+    tuned: Sequence[Sequence[np.ndarray]],
+    share: float,
 ) -> keras.Model:
-    """A copy whose weights lie between those of two alike classifiers.
+    """A copy whose weights lie between those before and a mean of others.
 
     Args:
-        first: classifier, at `share` 0; it is not changed.
-        second: classifier, at `share` 1; it is not changed.
+        classifier: classifier, at `share` 0; it is not changed.
+        tuned: other weights of it, whose mean is at `share` 1.
         share: float in [0, 1].
     """
     if not 0.0 <= share <= 1.0 or math.isnan(share):
         raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
-    copy = copying.copy_classifier(second)
-    copy.set_weights(_weights(first, second, share))
+    copy = copying.copy_classifier(classifier)
+    if share:
+        copy.set_weights(_between(classifier, tuned, share))
     return copy
 
 
-def _weights(first, second, share):
-    """All weights at `share` of the way; whole numbers are the second's."""
+def _between(classifier, tuned, share):
+    """All weights at `share` of the way; whole numbers are the last's."""
     return [
-        start + np.asarray(share, end.dtype) * (end - start)
-        if keras.backend.is_float_dtype(str(end.dtype))
-        else end
-        for start, end in zip(
-            first.get_weights(), second.get_weights(), strict=True
-        )
+        start + np.asarray(share, start.dtype) * (np.mean(ends, axis=0) - start)
+        if keras.backend.is_float_dtype(str(start.dtype))
+        else ends[-1]
+        for start, *ends in zip(classifier.get_weights(), *tuned, strict=True)
     ]

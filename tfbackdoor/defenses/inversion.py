@@ -14,6 +14,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import devices
 from tfbackdoor.training import classifier_training
+from tfbackdoor.training import optimizers
 from tfbackdoor.training import trainer
 
 _WANTED_SUCCESS = 0.95
@@ -165,10 +166,7 @@ class TriggerInversion(trainer.Trainer):
         self.targets = targets
         self._put_first_triggers()
         if self.optimizer is not None:
-            kept = self.optimizer.learning_rate
-            for variable in self.optimizer.variables:
-                if variable is not kept:
-                    variable.assign(keras.ops.zeros_like(variable))
+            optimizers.restart(self.optimizer)
 
     def start_from(self, triggers: inverted_triggers.InvertedTriggers) -> None:
         """Puts triggers in place of the first ones, for the same targets."""

@@ -73,6 +73,14 @@ class CoupledSGD(keras.optimizers.Optimizer):
         }
 
 
+def restart(optimizer: keras.optimizers.Optimizer) -> None:
+    """Sets an optimizer back to before its first step; its rate stays."""
+    rate = optimizer.learning_rate
+    for variable in optimizer.variables:
+        if variable is not rate:
+            variable.assign(keras.ops.zeros_like(variable))
+
+
 def decaying(
     rate: float, steps: int, schedule: str = "steps"
 ) -> keras.optimizers.schedules.LearningRateSchedule:
