@@ -207,6 +207,19 @@ def test_accuracy_loss_is_counted_image_by_image():
     assert loss.interval == pytest.approx((-0.00085, 0.12085), abs=1e-5)
 
 
+def test_a_loss_over_several_draws_counts_each_image_once():
+    before = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)  # Four images, twice.
+    after = np.array([0, 1, 0, 1, 1, 1, 1, 0], bool)
+    loss = rates.accuracy_loss(
+        *(
+            rates.Scores(rates.Rate(int(x.sum()), 8), correct=x)
+            for x in (before, after)
+        ),
+        draws=2,
+    )
+    assert (loss.lost, loss.won, loss.total) == (0.5, 1.0, 4.0)
+
+
 def test_pooled_scores_are_those_of_all_images():
     scores = rates.pool(
         [

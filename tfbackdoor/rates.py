@@ -146,14 +146,15 @@ class AccuracyLoss:
     """What clean accuracy a change of a classifier costs, image by image.
 
     Args:
-        lost: int, images that were right before and are wrong after.
-        won: int, images that were wrong before and are right after.
-        total: int, number of images.
+        lost: images that were right before and are wrong after; a float where
+            each was scored several times.
+        won: images that were wrong before and are right after, likewise.
+        total: number of images.
     """
 
-    lost: int
-    won: int
-    total: int
+    lost: float
+    won: float
+    total: float
 
     @property
     def value(self) -> float:
@@ -181,9 +182,19 @@ class AccuracyLoss:
         )
 
 
-def accuracy_loss(before: Scores, after: Scores) -> AccuracyLoss:
-    """The loss from `before` to `after`, both of the same images in order."""
-    return _loss(before.correct, after.correct)
+def accuracy_loss(
+    before: Scores, after: Scores, *, draws: int = 1
+) -> AccuracyLoss:
+    """The loss from `before` to `after`, both of the same images in order.
+
+    Args:
+        before, after: scores with an answer for each image.
+        draws: int > 0, how many times each image was scored, augmented anew.
+    """
+    loss = _loss(before.correct, after.correct)
+    if draws == 1:
+        return loss
+    return AccuracyLoss(loss.lost / draws, loss.won / draws, loss.total / draws)
 
 
 def class_losses(before: Scores, after: Scores) -> dict[int, AccuracyLoss]:

@@ -220,6 +220,32 @@ def test_what_is_hardened_is_the_mean_of_the_folds(monkeypatch):
         np.testing.assert_allclose(after, 0.5 * before + 1.5, atol=1e-6)
 
 
+# Moved by up to 4 of their 8 pixels, the images would be answered at random.
+@pytest.mark.parametrize("padding", [0, 1, 4])
+def test_a_share_is_judged_on_the_same_images_as_the_classifier_before(
+    padding,
+):
+    """Equal weights answer alike, so that nothing can be lost or won."""
+    classifier = planted.classifier()
+    run = run_settings.RunSettings(verbose=0, padding=padding, flip=False)
+    judges = [planted.images(30, seed=seed) for seed in (1, 2)]
+    losses = harden._losses(
+        classifier, [classifier.get_weights()] * 2, judges, run
+    )
+    assert losses.keys() == set(harden._SHARES)
+    for loss in losses.values():
+        assert (loss.lost, loss.won, loss.total) == (0.0, 0.0, 60.0)
+
+
+def test_augmented_images_judge_only_where_they_are_tolerated():
+    """Always class 0 is right for a sixth of the images, wherever they are."""
+    classifier = planted.classifier()
+    constant = [[0.0 * w for w in classifier.get_weights()]]
+    run = run_settings.RunSettings(verbose=0, padding=8, flip=True)
+    losses = harden._losses(classifier, constant, [planted.images(60)], run)
+    assert losses[1.0] == rates.AccuracyLoss(50, 0, 60)
+
+
 def test_each_set_of_images_begins_from_the_classifier_before():
     run = run_settings.RunSettings(verbose=0)
     images = planted.images(60)
