@@ -763,6 +763,22 @@ def test_a_classifier_of_no_numbers_is_refused(digits, change, message, entry):
         call(model, (IMAGES, LABELS), preprocess="[0, 1]")
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        tfbackdoor.AdversarialNeuronPruning,
+        tfbackdoor.NeuralAttentionDistillation,
+    ],
+)
+def test_a_method_refuses_weights_of_no_numbers_before_its_first_step(
+    digits, method
+):
+    fit = method(_with_weights(digits, lambda w: w * np.nan))
+    fit.compile()
+    with pytest.raises(ValueError, match="weights that are finite"):
+        fit.fit(IMAGES, LABELS)
+
+
 def test_scores_of_float64_become_float32_and_come_back(digits):
     model = _in_precision(digits, "float64")
     scores = tfbackdoor.evaluate(model, TEST)

@@ -110,7 +110,13 @@ def scan(
         classifier, batches, epsilon, seed=seed, precision=precision
     )
     references, candidates = _classes_to_search(
-        classifier, clean, classes, shares, seed, precision
+        classifier,
+        clean,
+        classes,
+        shares,
+        steps=steps,
+        seed=seed,
+        precision=precision,
     )
     triggers = patch_inversion.smallest_triggers(
         classifier,
@@ -133,7 +139,9 @@ def scan(
     )
 
 
-def _classes_to_search(classifier, clean, classes, shares, seed, precision):
+def _classes_to_search(
+    classifier, clean, classes, shares, *, steps, seed, precision
+):
     """Classes to compare with, and further ones that a backdoor may target.
 
     All are compared with each other where they are few. Of many the most
@@ -143,7 +151,12 @@ def _classes_to_search(classifier, clean, classes, shares, seed, precision):
     if classes <= _CANDIDATES + _REFERENCES:
         return range(classes), ()
     ranked = patch_inversion.rank_classes(
-        classifier, clean, classes=classes, seed=seed, precision=precision
+        classifier,
+        clean,
+        classes=classes,
+        steps=steps,
+        seed=seed,
+        precision=precision,
     ).tolist()
     gathering = int(np.argmax(shares))
     ranked.remove(gathering)

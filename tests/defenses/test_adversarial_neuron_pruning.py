@@ -334,14 +334,17 @@ def test_settings_out_of_range_are_refused(settings):
 
 def test_a_loss_that_is_not_finite_ends_with_one_sentence():
     classifier = specimens.build("functional")
-    classifier.get_layer("head").bias.assign([np.nan] * 4)
+    head = classifier.get_layer("head")
+    ruin = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda _: head.bias.assign([np.nan] * 4)
+    )
     anp = tfbackdoor.AdversarialNeuronPruning(classifier)
     anp.compile()
     with pytest.raises(ValueError, match="loss must stay finite"):
         anp.fit(
             *specimens.batch(),
             verbose=0,
-            callbacks=[tfbackdoor.training.StopOnNaN()],
+            callbacks=[ruin, tfbackdoor.training.StopOnNaN()],
         )
 
 

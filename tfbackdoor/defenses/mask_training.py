@@ -8,6 +8,7 @@ from tfbackdoor.network import compute_view
 from tfbackdoor.network import first_batch
 from tfbackdoor.network import masking
 from tfbackdoor.network import neurons as neurons_module
+from tfbackdoor.network import refusals
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 from tfbackdoor.training import trainer
@@ -73,8 +74,10 @@ class MaskTraining(trainer.Trainer):
 
         Raises:
             ValueError: where the images are clearly of another range of
-                pixels than the classifier takes.
+                pixels than the classifier takes, or its weights are no finite
+                numbers.
         """
+        refusals.check_weights(self.classifier)
         first_batch.check_first_batch(self.classifier, x, y)
         return super().fit(x, y, **settings)
 

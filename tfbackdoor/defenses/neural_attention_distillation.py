@@ -11,6 +11,7 @@ from tfbackdoor.defenses import fine_tuning
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import feature_shapes
 from tfbackdoor.network import first_batch
+from tfbackdoor.network import refusals
 from tfbackdoor.network import structure
 from tfbackdoor.training import classifier_training
 
@@ -139,6 +140,7 @@ class NeuralAttentionDistillation(classifier_training.ClassifierTraining):
         10 epochs, divided by 10 after every 2; `decay_factor=1` keeps it. The
         teacher is fine-tuned by the same schedule.
         """
+        refusals.check_weights(self.student)
         first_batch.check_first_batch(self.student, x, y)
         if y is not None:
             x = tf.data.Dataset.from_tensor_slices((x, y))

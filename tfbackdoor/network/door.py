@@ -14,12 +14,10 @@ from tfbackdoor.network import facts
 from tfbackdoor.network import graph
 from tfbackdoor.network import reading
 from tfbackdoor.network import refusals
-from tfbackdoor.network import structure
 from tfbackdoor.network import value_range
 
 _COMPARED = 32
 _TOLERANCE = 1e-3
-_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +115,7 @@ def admit(
     )
     is_new = not facts.facts_of(classifier).is_admitted
     if is_new:
-        _check_weights(classifier)
+        refusals.check_weights(classifier)
     values = _value_range(
         classifier,
         conforming,
@@ -157,24 +155,6 @@ def _value_range(classifier, conforming, sample, **settings):
     if is_given is None and values.is_certain:
         known.value_range = values
     return values
-
-
-def _check_weights(classifier):
-    """Raises ValueError on weights that are no finite numbers."""
-    layers = [
-        name
-        for name, layer in structure.named_layers(classifier).items()
-        if any(
-            not np.isfinite(weight).all()
-            for weight in map(np.asarray, layer.get_weights())
-            if weight.dtype.kind not in "biu"
-        )
-    ]
-    if layers:
-        raise ValueError(
-            "`classifier` must hold weights that are finite numbers. Received: "
-            f"{classifier.name}, where those of {layers[:_NAMED]} are not."
-        )
 
 
 def _check_scores(classifier, images):

@@ -1,9 +1,12 @@
 """What no classifier may be, said in one sentence before any work."""
 
 import keras
+import numpy as np
 
 from tfbackdoor.network import facts
 from tfbackdoor.network import structure
+
+_NAMED = 5
 
 
 def check_kind(classifier) -> None:
@@ -69,6 +72,24 @@ def check_scores(classifier: keras.Model) -> None:
         raise ValueError(
             "`classifier` must give one score per class, shape (batch, "
             f"classes) with classes >= 2. Received: output shape {shape}"
+        )
+
+
+def check_weights(classifier: keras.Model) -> None:
+    """Raises ValueError on weights that are no finite numbers."""
+    layers = [
+        name
+        for name, layer in structure.named_layers(classifier).items()
+        if any(
+            not np.isfinite(weight).all()
+            for weight in map(np.asarray, layer.get_weights())
+            if weight.dtype.kind not in "biu"
+        )
+    ]
+    if layers:
+        raise ValueError(
+            "`classifier` must hold weights that are finite numbers. Received: "
+            f"{classifier.name}, where those of {layers[:_NAMED]} are not."
         )
 
 

@@ -12,7 +12,7 @@ from tfbackdoor.scanning import outliers
 
 _LEAST_SPREAD = 0.25
 _IMAGES_PER_CLASS = 8
-_RANKING_STEPS = 25
+_RANKING_STEPS = 1 / 6
 _RANKING_SHARE = 0.05
 _MOST_STAMPED = 512
 
@@ -55,13 +55,15 @@ def rank_classes(
     clean: tf.data.Dataset,
     *,
     classes: int,
+    steps: int,
     seed: int,
     precision: str | None,
 ) -> np.ndarray:
     """All classes, the most easily reached first.
 
-    A few steps of search for patches of at most 5 % of the pixels: the class
-    that a backdoor targets is reached by such a patch far sooner than others.
+    A sixth of the steps of search for patches of at most 5 % of the pixels: the
+    class that a backdoor targets is reached by such a patch far sooner than
+    others.
 
     Args: see `smallest_triggers`.
     """
@@ -69,7 +71,7 @@ def rank_classes(
         classifier,
         clean,
         range(classes),
-        steps=_RANKING_STEPS,
+        steps=max(1, round(_RANKING_STEPS * steps)),
         seed=seed,
         precision=precision,
         verbose=0,
