@@ -114,7 +114,7 @@ def purify(
         hardening_steps: int >= 0, batches of hardening, 0 for none.
         hardening_rate: float > 0, its learning rate by SGD, which falls to 0;
             a tenth of it, then a hundredth, where that costs too much.
-        recovery_steps: int >= 0, batches of unlearning, 0 for none; a quarter
+        recovery_steps: int >= 0, batches of unlearning, 0 for none; an eighth
             of them where no trigger that was found works after hardening.
         recovery_rate: float > 0, learning rate of unlearning by Adam, which
             falls to 0; a tenth of it, then a hundredth, where that costs over

@@ -24,7 +24,7 @@ from tfbackdoor.training import optimizers
 _SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 _GENTLER = (1.0, 0.1, 0.01)
 _DRAWS = 6
-_TOLERATED_DROP = 0.1
+_DROP_BY_CHANCE = 0.03
 _WEIGHT_DECAY = 5e-4
 
 
@@ -176,7 +176,8 @@ def _losses(classifier, tuned, judges, run):
     """What each share costs on images that the weights have not seen.
 
     Each image is scored several times, augmented, which tells more of it than
-    once, unless the classifier before does not tolerate augmentation.
+    once; but untouched where the classifier before is worse at augmented ones:
+    hardening would be credited for teaching it those.
 
     Args:
         classifier: the classifier before.
@@ -213,7 +214,7 @@ def _losses(classifier, tuned, judges, run):
     untouched, before = score(0.0, 1), score(0.0, _DRAWS)
     drop = untouched.clean_accuracy.value - before.clean_accuracy.value
     draws = _DRAWS
-    if drop > _TOLERATED_DROP:
+    if drop > _DROP_BY_CHANCE:
         draws, before = 1, untouched
     return {
         share: rates.accuracy_loss(before, score(share, draws), draws=draws)

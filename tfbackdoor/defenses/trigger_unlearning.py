@@ -25,7 +25,7 @@ _GENTLER = (1.0, 0.1, 0.01)
 _TIMES_FOUND = 6.0
 _AT_WORK = 0.1
 # Each step costs the target class some of its recall, see there.
-_SHARE_OF_STEPS = 1 / 4
+_SHARE_OF_STEPS = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def still_at_work(
 def steps_within(
     steps: int, at_work: inverted_triggers.InvertedTriggers
 ) -> int:
-    """All steps where a trigger still works, a quarter of them where none does.
+    """All steps where a trigger still works, an eighth of them where none does.
 
     Args:
         steps: int >= 1, the most.
