@@ -14,6 +14,7 @@ SHOWN_RATES = {
 # What a loss of accuracy, or of a class's recall, must exceed to be warned of.
 MUCH_LOST = 0.1
 _Z_95 = 1.959963984540054
+_ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +181,14 @@ class AccuracyLoss:
         return (
             f"{100 * self.value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
         )
+
+
+def within_budget(drop: float, budget: float) -> bool:
+    """Whether a drop is at most `budget`, where both are shares.
+
+    Rounding aside: 0.93 - 0.9 is more than 0.03 to a computer.
+    """
+    return drop <= budget + _ROUNDING
 
 
 def accuracy_loss(

@@ -181,6 +181,7 @@ def _curve(*accuracies):
         ((90, 89, 88, 80, 90), 0.2),  # The recovery at 0.4 does not count.
         ((90, 86, 90), 0.0),
         ((90, 91, 95), 0.2),
+        ((93, 90, 80), 0.1),  # 0.93 - 0.9 > 0.03 where numbers are binary.
     ],
 )
 def test_choice_is_the_last_threshold_before_the_budget_breaks(

@@ -241,8 +241,12 @@ def choose_point(
             f"Received: max_accuracy_drop={max_accuracy_drop}"
         )
     accuracies = {t: row.clean_accuracy.value for t, row in scores.items()}
-    least = max(accuracies.values()) - max_accuracy_drop
-    good = [t for t, accuracy in accuracies.items() if accuracy >= least]
+    best = max(accuracies.values())
+    good = [
+        t
+        for t, accuracy in accuracies.items()
+        if rates.within_budget(best - accuracy, max_accuracy_drop)
+    ]
     return min(good, key=lambda t: (abs(t - 0.5), -accuracies[t]))
 
 

@@ -300,7 +300,11 @@ def strongest_share(
     """
     if not losses:
         return 0.0
-    affordable = [s for s, loss in losses.items() if loss.value <= budget]
+    affordable = [
+        share
+        for share, loss in losses.items()
+        if rates.within_budget(loss.value, budget)
+    ]
     if affordable:
         return max(affordable)
     least = min(losses)

@@ -190,7 +190,7 @@ def choose_threshold(
                 unpruned.scores.clean_accuracy.value
                 - point.scores.clean_accuracy.value
             )
-        if drop > max_accuracy_drop:
+        if not rates.within_budget(drop, max_accuracy_drop):
             break
         chosen = point
     return chosen
@@ -207,11 +207,15 @@ def least_attacked(
         curve: of `pruning_curve`, scored with the attack.
         max_accuracy_drop: float in [0, 1].
     """
-    floor = curve[0].scores.clean_accuracy.value - max_accuracy_drop
-    return min(
-        (p for p in curve if p.scores.clean_accuracy.value >= floor),
-        key=lambda point: point.scores.attack_success.value,
-    )
+    unpruned = curve[0].scores.clean_accuracy.value
+    affordable = [
+        point
+        for point in curve
+        if rates.within_budget(
+            unpruned - point.scores.clean_accuracy.value, max_accuracy_drop
+        )
+    ]
+    return min(affordable, key=lambda p: p.scores.attack_success.value)
 
 
 class HoldPruned(keras.callbacks.Callback):
