@@ -208,6 +208,34 @@ def test_nad_chooses_its_learning_rate_where_none_is_given():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_nads_teacher_learns_at_a_rate_of_its_own():
+    classifier = specimens.build("functional")
+    clean = tfbackdoor.from_arrays(*specimens.batch(40))
+    teachers = [
+        tfbackdoor.defend(
+            "nad",
+            classifier,
+            clean,
+            teacher_rate=rate,
+            epochs=1,
+            teacher_epochs=1,
+            padding=1,
+            verbose=0,
+        ).stages["teacher"]
+        for rate in (1e-9, 0.1)
+    ]
+    distances = [
+        max(
+            np.abs(before.numpy() - after.numpy()).max()
+            for before, after in zip(
+                classifier.trainable_weights, teacher.trainable_weights
+            )
+        )
+        for teacher in teachers
+    ]
+    assert distances[0] < 1e-6 < 1e-3 < distances[1]
+
+
 def test_choices_see_only_held_out_clean_images():
     kept = run_settings.RunSettings(seed=3)
     numbers = tf.data.Dataset.range(50).map(lambda i: (i, i))

@@ -5,6 +5,12 @@ from absl import flags
 flags.DEFINE_integer(
     "teacher_epochs", None, "Epochs of the teacher; default 10 (5-10).", 1
 )
+flags.DEFINE_float(
+    "teacher_rate",
+    None,
+    "Learning rate of the teacher at the start; default 0.1.",
+    0.0,
+)
 flags.DEFINE_integer(
     "folds",
     None,

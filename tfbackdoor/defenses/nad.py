@@ -22,6 +22,7 @@ def by_nad(
     betas=None,
     power: float = 2.0,
     teacher_epochs: int = 10,
+    teacher_rate: float = 0.1,
     epochs: int = 10,
     batch_size: int = 64,
     learning_rate: float | None = 0.1,
@@ -43,6 +44,9 @@ def by_nad(
         betas: see `NeuralAttentionDistillation`.
         power: see `NeuralAttentionDistillation`.
         teacher_epochs: int > 0, of fine-tuning a teacher (5 to 10).
+        teacher_rate: float > 0, its learning rate at the start (0.1). Rates
+            that suit a network grow with the squared norm of its kernels, see
+            docs/RESULTS.md.
         epochs: int > 0, of distillation (10).
         batch_size: int > 0 (64).
         learning_rate: float > 0 at the start (0.1), or None: the highest at
@@ -68,6 +72,7 @@ def by_nad(
             run,
             epochs=teacher_epochs,
             batch_size=batch_size,
+            learning_rate=teacher_rate,
             weight_decay=weight_decay,
             **decay,
             **cutout,

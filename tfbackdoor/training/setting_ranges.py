@@ -57,6 +57,7 @@ _RANGES = {
             "hardening_rate",
             "recovery_rate",
             "unlearning_rate",
+            "teacher_rate",
             "perturbation_rate",
             "step_size",
             "power",
