@@ -190,6 +190,25 @@ def test_fit_moves_the_masks_and_no_variable_of_the_classifier(name):
         np.testing.assert_array_equal(old, new)
 
 
+def test_masks_are_averaged_over_the_steps_after_the_first_ones():
+    anp = tfbackdoor.AdversarialNeuronPruning(
+        specimens.build("functional"), average_after=2
+    )
+    anp.compile()
+    masks, means = [], []
+    for _ in range(5):
+        anp.train_on_batch(*specimens.batch())
+        masks.append([m.numpy() for m in anp.trainable_variables])
+        means.append(list(anp.neuron_masks().values()))
+    for last, mean in zip(masks[1], means[1]):
+        np.testing.assert_array_equal(mean, last)
+    for *averaged, mean in zip(*masks[2:], means[-1]):
+        expected = np.mean(averaged, axis=0)
+        np.testing.assert_allclose(mean, expected, atol=1e-6)
+        assert np.any(mean != averaged[-1])
+    assert anp.get_config()["average_after"] == 2
+
+
 def test_epsilon_zero_perturbs_nothing():
     _, history = _fitted(specimens.build("functional"), epsilon=0.0)
     logs = history.history
@@ -322,6 +341,7 @@ def test_config_round_trip():
         {"alpha": 1.5},
         {"epsilon": -0.1},
         {"steps": 0},
+        {"average_after": -1},
         {"precision": "float8"},
     ],
 )

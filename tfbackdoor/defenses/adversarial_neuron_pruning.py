@@ -1,6 +1,7 @@
 """Adversarial Neuron Pruning: finds the neurons that carry a backdoor."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.defenses import mask_training
@@ -29,6 +30,9 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             bias (0.4 in the paper; small networks need less).
         alpha: float in [0, 1], weight of the unperturbed loss (0.2).
         steps: int >= 1, sign-gradient steps of size `epsilon / steps` (1).
+        average_after: int >= 0, after so many batches `neuron_masks` is the
+            mean over all further ones, whose order depends less on the last
+            few batches; None for the last masks, as in the paper.
         seed: int, start of the perturbations.
         precision: `"float32"`, `"mixed_bfloat16"`, or None for the
             classifier's own. Masks, perturbations and losses stay float32.
@@ -63,10 +67,12 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
         epsilon: float = 0.4,
         alpha: float = 0.2,
         steps: int = 1,
+        average_after: int | None = None,
         seed: int = 0,
         **kwargs,
     ):
         super().__init__(classifier, **kwargs)
+        self._add_mean_masks(average_after)
         self._epsilon, self._alpha = (
             live_setting.LiveSetting() for _ in range(2)
         )
@@ -78,6 +84,26 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             name: keras.metrics.Mean(name=name)
             for name in ("clean_loss", "perturbed_loss")
         }
+
+    def _add_mean_masks(self, average_after):
+        if average_after is not None and average_after < 0:
+            raise ValueError(
+                "`average_after` must be >= 0 or None. "
+                f"Received: average_after={average_after}"
+            )
+        self.average_after = average_after
+        self.mean_masks = [
+            self.add_weight(
+                name=f"mean_mask_{position}",
+                shape=mask.shape,
+                dtype=mask.dtype,
+                initializer="ones",
+                trainable=False,
+                aggregation="mean",
+            )
+            for position, mask in enumerate(self.trainable_variables)
+            if average_after is not None
+        ]
 
     @property
     def epsilon(self) -> float:
@@ -144,6 +170,7 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
                 clean_gradients, perturbed_gradients, masks
             )
         )
+        self._follow_mean()
         training_module.log_losses(
             self,
             loss=self._trade_off(clean_loss, perturbed_loss),
@@ -151,6 +178,23 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             perturbed_loss=perturbed_loss,
         )
         return self.compute_metrics(images, labels, outputs, weights)
+
+    def _follow_mean(self):
+        """Takes the masks of this step into their mean, or in its place."""
+        if self.average_after is None:
+            return
+        averaged = self.optimizer.iterations - self.average_after
+        for mean, mask in zip(self.mean_masks, self.trainable_variables):
+            share = 1.0 / tf.cast(tf.maximum(averaged, 1), mean.dtype)
+            mean.assign(mean + share * (mask - mean))
+
+    def neuron_masks(self) -> dict[str, np.ndarray]:
+        if self.average_after is None:
+            return super().neuron_masks()
+        return {
+            group.layer: keras.ops.convert_to_numpy(mean)
+            for group, mean in zip(self.neurons, self.mean_masks)
+        }
 
     def initial_perturbation(self):
         """A uniform draw in [-epsilon, epsilon], the same on all replicas."""
@@ -200,6 +244,7 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             "epsilon": self.epsilon,
             "alpha": self.alpha,
             "steps": self.steps,
+            "average_after": self.average_after,
             "seed": self.seed,
         }
 

@@ -56,6 +56,7 @@ def by_anp(
     alpha: float = 0.2,
     steps: int = 1,
     iterations: int = 2000,
+    average_after: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.2,
     momentum: float = 0.9,
@@ -78,6 +79,7 @@ def by_anp(
         steps: int > 0, steps of the perturbation (1).
         iterations: int > 0, batches (2,000), split evenly into epochs of at
             most 100 and rounded up where they do not divide.
+        average_after: int >= 0 or None, see `AdversarialNeuronPruning`.
         batch_size: int > 0 (128).
         learning_rate: float > 0, of the masks (0.2).
         momentum: float in [0, 1), of the masks (0.9).
@@ -108,6 +110,7 @@ def by_anp(
             alpha=alpha,
             steps=steps,
             iterations=iterations,
+            average_after=average_after,
             learning_rate=learning_rate,
             momentum=momentum,
         )
@@ -156,6 +159,7 @@ def learn_masks(
     alpha: float = 0.2,
     steps: int = 1,
     iterations: int = 2000,
+    average_after: int | None = None,
     learning_rate: float = 0.2,
     momentum: float = 0.9,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -165,7 +169,7 @@ def learn_masks(
         classifier: built Keras classifier; it is not changed.
         batches: endless batched data set of clean `(images, labels)`.
         run: seed, precision, synchronisation and verbosity.
-        epsilon, alpha, steps: see `AdversarialNeuronPruning`.
+        epsilon, alpha, steps, average_after: see `AdversarialNeuronPruning`.
         iterations, learning_rate, momentum: see `by_anp`.
 
     Returns:
@@ -177,6 +181,7 @@ def learn_masks(
         epsilon=epsilon,
         alpha=alpha,
         steps=steps,
+        average_after=average_after,
         seed=run.seed,
         synchronised=run.synchronised,
         precision=run.precision,

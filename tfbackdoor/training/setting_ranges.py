@@ -43,6 +43,7 @@ _RANGES = {
         (
             "seed",
             "padding",
+            "average_after",
             "hardening_steps",
             "recovery_steps",
             "cutout_holes",
