@@ -207,6 +207,8 @@ def test_masks_are_averaged_over_the_steps_after_the_first_ones():
         np.testing.assert_allclose(mean, expected, atol=1e-6)
         assert np.any(mean != averaged[-1])
     assert anp.get_config()["average_after"] == 2
+    with pytest.raises(AttributeError):  # No means are held without it.
+        anp.average_after = None
 
 
 def test_epsilon_zero_perturbs_nothing():

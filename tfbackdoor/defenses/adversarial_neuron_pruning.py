@@ -91,7 +91,8 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
                 "`average_after` must be >= 0 or None. "
                 f"Received: average_after={average_after}"
             )
-        self.average_after = average_after
+        self._average_after = average_after
+        averaged = [] if average_after is None else self.trainable_variables
         self.mean_masks = [
             self.add_weight(
                 name=f"mean_mask_{position}",
@@ -101,9 +102,13 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
                 trainable=False,
                 aggregation="mean",
             )
-            for position, mask in enumerate(self.trainable_variables)
-            if average_after is not None
+            for position, mask in enumerate(averaged)
         ]
+
+    @property
+    def average_after(self) -> int | None:
+        """As given."""
+        return self._average_after
 
     @property
     def epsilon(self) -> float:
@@ -191,10 +196,7 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
     def neuron_masks(self) -> dict[str, np.ndarray]:
         if self.average_after is None:
             return super().neuron_masks()
-        return {
-            group.layer: keras.ops.convert_to_numpy(mean)
-            for group, mean in zip(self.neurons, self.mean_masks)
-        }
+        return self._by_layer(self.mean_masks)
 
     def initial_perturbation(self):
         """A uniform draw in [-epsilon, epsilon], the same on all replicas."""

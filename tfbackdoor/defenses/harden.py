@@ -129,11 +129,11 @@ def harden_within(
     """A copy of a classifier, hardened as strongly as a budget allows.
 
     Each part of the clean images judges what was hardened on the others, and
-    the mean of the weights so found is what is hardened: as good as hardening
-    on all images in as many steps, for half of the work. The strength is how
-    much of the way there is gone from the weights before: the strongest whose
-    cost in this cross-validation is within the budget, see `strongest_share`;
-    where none is, the learning rate is a tenth, then a hundredth.
+    the mean of the weights so found is what is hardened, so that nothing is
+    hardened only to choose by. The strength is how much of the way there is
+    gone from the weights before: the strongest whose cost in this
+    cross-validation is within the budget, see `strongest_share`; where none
+    is, the learning rate is a tenth, then a hundredth.
 
     Args:
         classifier: built Keras classifier; it is not changed.
@@ -211,9 +211,9 @@ def _losses(classifier, tuned, judges, run):
             ]
         )
 
-    untouched, before = score(0.0, 1), score(0.0, _DRAWS)
+    draws = _DRAWS if run.flip or run.padding else 1
+    untouched, before = score(0.0, 1), score(0.0, draws)
     drop = untouched.clean_accuracy.value - before.clean_accuracy.value
-    draws = _DRAWS
     if drop > _DROP_BY_CHANCE:
         draws, before = 1, untouched
     return {

@@ -102,9 +102,13 @@ class MaskTraining(trainer.Trainer):
 
     def neuron_masks(self) -> dict[str, np.ndarray]:
         """From layer name to its mask, float array `(neurons,)` in [0, 1]."""
+        return self._by_layer(mask.neuron_mask for mask in self.masks)
+
+    def _by_layer(self, masks):
+        """From layer name to the numbers of its mask, in order of layers."""
         return {
-            group.layer: keras.ops.convert_to_numpy(mask.neuron_mask)
-            for group, mask in zip(self.neurons, self.masks)
+            group.layer: keras.ops.convert_to_numpy(mask)
+            for group, mask in zip(self.neurons, masks)
         }
 
     def get_config(self):

@@ -12,7 +12,7 @@ from tfbackdoor.scanning import outliers
 
 _LEAST_SPREAD = 0.25
 _IMAGES_PER_CLASS = 8
-_RANKING_STEPS = 1 / 6
+_RANKING_SHARE_OF_STEPS = 1 / 6
 _RANKING_SHARE = 0.05
 _MOST_STAMPED = 512
 
@@ -71,7 +71,7 @@ def rank_classes(
         classifier,
         clean,
         range(classes),
-        steps=max(1, round(_RANKING_STEPS * steps)),
+        steps=max(1, round(_RANKING_SHARE_OF_STEPS * steps)),
         seed=seed,
         precision=precision,
         verbose=0,
