@@ -291,8 +291,8 @@ def purify(
             "hardening_rate": hardened.learning_rate if hardened else None,
             "hardening_share": hardened.share if hardened else None,
             "recovery_rate": recovery.learning_rate if recovery else None,
-            "value_range": admitted.values.name,
         },
+        values=admitted.values,
         run=run,
         start=start,
     )

@@ -69,6 +69,23 @@ def test_a_scale_of_pixels_is_found(scale, offset, name):
     assert scores.clean_accuracy.value == pytest.approx(accuracy, abs=1e-6)
 
 
+def test_ranges_that_accuracy_cannot_tell_apart_are_named():
+    images = np.repeat(IMAGES, 3, axis=-1)
+    mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    inputs = keras.Input((16, 16, 3))
+    x = L.Rescaling(deviation, mean)(inputs)
+    grey = keras.ops.mean(x, axis=-1, keepdims=True)
+    classifier = keras.Model(inputs, _nearest_mean()(grey))
+    with pytest.warns(tfbackdoor.network.RangeWarning) as noted:
+        found = tfbackdoor.find_value_range(classifier, (images, LABELS))
+    alike = {found.name, *found.rivals}
+    assert {"ImageNet mean/std", "CIFAR mean/std"} <= alike
+    assert "[0, 255]" not in alike
+    (warning,) = noted
+    assert all(name in str(warning.message) for name in alike)
+    assert "`preprocess=` says which is right" in found.doubt
+
+
 def test_a_few_points_beyond_chance_are_enough():
     first = _trial(range(15, 500))
     second = _trial(range(500), sure=0.9)

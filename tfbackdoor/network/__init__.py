@@ -21,6 +21,7 @@ from tfbackdoor.network.layers import NeuronMask
 from tfbackdoor.network.loading import as_in_file
 from tfbackdoor.network.loading import load_classifier
 from tfbackdoor.network.neurons import find_neurons
+from tfbackdoor.network.value_range import RangeWarning
 from tfbackdoor.network.value_range import ValueRange
 from tfbackdoor.network.value_range import find_value_range
 
@@ -28,6 +29,7 @@ __all__ = [
     "FORMATS",
     "FusedBatchNormalization",
     "NeuronMask",
+    "RangeWarning",
     "ValueRange",
     "as_in_file",
     "batch_size_for",

@@ -66,12 +66,16 @@ class Trial:
         """Whether no other range can be clearly better."""
         return self.mean_recall >= 1.0 - _CLEARLY_BETTER
 
-    def beats(self, other: "Trial") -> bool:
-        """Whether it is right more often than chance has it, and surer so."""
+    def is_right_more_often(self, other: "Trial") -> bool:
+        """Whether it is right on more of the images than chance has it."""
         won = int(np.count_nonzero(self.right & ~other.right))
         lost = int(np.count_nonzero(other.right & ~self.right))
-        beyond_chance = won - lost > _BEYOND_CHANCE * (won + lost) ** 0.5
-        return beyond_chance and self.likelihood > other.likelihood
+        return won - lost > _BEYOND_CHANCE * (won + lost) ** 0.5
+
+    def beats(self, other: "Trial") -> bool:
+        """Whether it is right more often, and surer of what is right."""
+        more_often = self.is_right_more_often(other)
+        return more_often and self.likelihood > other.likelihood
 
 
 def answer_alike(tried: dict[str, Trial]) -> bool:
@@ -104,6 +108,19 @@ def _first_choice(tried):
         return preprocessing.UNIT
     common = [name for name in near if name not in preprocessing.RARE]
     return max(common or near, key=lambda name: tried[name].likelihood)
+
+
+def rivals_of(tried: dict[str, Trial], best: str) -> tuple[str, ...]:
+    """The ranges that may as well be right as `best`, which is not [0, 1]."""
+    if best == preprocessing.UNIT:
+        return ()
+    return tuple(
+        name
+        for name, trial in tried.items()
+        if name != best
+        and name not in preprocessing.RARE
+        and not tried[best].is_right_more_often(trial)
+    )
 
 
 def check(

@@ -1,6 +1,7 @@
 """Which preprocessing of pixels in [0, 1] a classifier was trained with."""
 
 import dataclasses
+import warnings
 import weakref
 from collections.abc import Callable
 
@@ -18,6 +19,10 @@ from tfbackdoor.network import reading
 _originals = weakref.WeakKeyDictionary()
 
 
+class RangeWarning(UserWarning):
+    """Accuracy cannot tell which range of pixels is right."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
     """What turns images in [0, 1] into those that a classifier takes.
@@ -28,12 +33,30 @@ class ValueRange:
         accuracies: from each range tried to the clean accuracy that it gives.
         function: what is done to images; default that of `name`.
         is_certain: bool, whether accuracy under it speaks for it.
+        rivals: other ranges under which accuracy is as good.
     """
 
     name: str
     accuracies: dict[str, rates.Rate]
     function: Callable | None = None
     is_certain: bool = True
+    rivals: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str | None:
+        """A sentence where accuracy could not tell the range from others."""
+        if not self.rivals:
+            return None
+        others = ", ".join(
+            f"{100 * self.accuracies[name].value:.1f} % as {name}"
+            for name in self.rivals
+        )
+        return (
+            f"Pixels were taken as {self.name}, by which "
+            f"{100 * self.accuracies[self.name].value:.1f} % of the images are "
+            f"recognised; that cannot be told from {others}. `preprocess=` "
+            "says which is right."
+        )
 
     def adapt(
         self,
@@ -93,7 +116,9 @@ def find_value_range(
             which accuracy must be above chance.
 
     Fewer than 20 images, or images of one class, cannot tell: they stay as
-    they are, unless the classifier itself begins by dividing by 255.
+    they are, unless the classifier itself begins by dividing by 255. Where the
+    accuracy of several ranges is alike, the one that is surest of what is
+    right is taken, with a `RangeWarning` that names the others.
 
     Raises:
         ValueError: where no range gives an accuracy to believe; the message
@@ -146,7 +171,11 @@ def range_of_sample(
         if declared is None:
             range_trials.check_one_class(tried, best, labels)
     accuracies = {each: trial.accuracy for each, trial in tried.items()}
-    return ValueRange(best, accuracies, known[best], certain)
+    rivals = range_trials.rivals_of(tried, best) if certain else ()
+    values = ValueRange(best, accuracies, known[best], certain, rivals)
+    if values.doubt:
+        warnings.warn(values.doubt, RangeWarning, stacklevel=2)
+    return values
 
 
 def _trials(classifier, sample, known):

@@ -16,6 +16,7 @@ from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import outcome_warnings
 from tfbackdoor.defenses import trigger_unlearning
+from tfbackdoor.network import value_range
 from tfbackdoor.report import evidence
 from tfbackdoor.report import outcome_sentences
 from tfbackdoor.report import report
@@ -94,6 +95,7 @@ def report_on(
     oracle: bool,
     class_names: list[str] | None,
     settings: dict,
+    values: value_range.ValueRange,
     run: run_settings.RunSettings,
     start: float,
 ) -> report.Report:
@@ -108,6 +110,7 @@ def report_on(
         oracle: whether it had a say in the choice of the threshold.
         class_names: one name per class, or None.
         settings: those that were given, and those that were chosen.
+        values: what the classifier's pixels are.
         run: how it computed, and when each step began.
         start: when all began, `time.monotonic`.
     """
@@ -124,7 +127,7 @@ def report_on(
             done.left,
             test_scores or scores,
         ),
-        warnings=_warnings(done, clean, scores, test_scores),
+        warnings=_warnings(done, values, clean, scores, test_scores),
         scores=scores,
         scored_on=f"{sampling.cardinality(judge)} clean images held out from "
         "the optimisation (if the classifier was trained on them, they "
@@ -151,7 +154,7 @@ def report_on(
         found_triggers=evidence.find_triggers(
             done.first_and_last, suspected, samples, labels
         ),
-        settings=settings,
+        settings={**settings, "value_range": values.name},
         versions=report.versions(),
         steps=_durations(start, run.begun, time.monotonic()),
         seed=run.seed,
@@ -162,6 +165,7 @@ def report_on(
 
 def _warnings(
     done: Purification,
+    values: value_range.ValueRange,
     clean: tf.data.Dataset,
     scores: dict[str, rates.Scores],
     test_scores: dict[str, rates.Scores],
@@ -176,7 +180,8 @@ def _warnings(
     of_steps = outcome_sentences.warnings(
         done.hardened, done.recovery, done.scan, done.left
     )
-    return of_outcome + of_steps
+    of_pixels = [values.doubt] if values.doubt else []
+    return of_pixels + of_outcome + of_steps
 
 
 def _scores(rows, images, poisoning):
