@@ -5,9 +5,10 @@
         --rows=rows.csv
 
 The clean images are of the share that the attacker did not have: `--data_seed`
-must be the `--seed` of the training. Test images only score. What the table has
-is left out, so that a run that was killed goes on. Without `--networks` it
-prints the table: a row for each network, a column for each defense.
+must be the `--seed` of the training, `--by_track` and `--noflip` as there. Test
+images only score. What the table has is left out, so that a run that was killed
+goes on. Without `--networks` it prints the table: a row for each network, a
+column for each defense.
 """
 
 import argparse
@@ -41,11 +42,9 @@ def main():
     parser.add_argument("--defenses", nargs="+", default=["purify"])
     parser.add_argument("--rows", type=pathlib.Path, required=True)
     parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--data_dir")
     parser.add_argument("--share", type=float, default=0.9)
-    parser.add_argument("--data_seed", type=int, default=0)
-    parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--noflip", dest="flip", action="store_false")
+    trained_networks.add_arguments(parser)
     arguments = parser.parse_args()
     for folder in arguments.networks:
         add_rows(folder, arguments)
@@ -80,7 +79,12 @@ def add_rows(folder, arguments):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             outcome = tfbackdoor.defend(
-                defense, classifier, clean, seed=arguments.seed, verbose=0
+                defense,
+                classifier,
+                clean,
+                seed=arguments.seed,
+                flip=arguments.flip,
+                verbose=0,
             )
         seconds = time.monotonic() - start
         after = percentages(outcome.classifier, test, poisoning)

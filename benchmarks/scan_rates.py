@@ -48,11 +48,8 @@ def main():
     parser.add_argument("--figure", type=pathlib.Path)
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--data_dir")
     parser.add_argument("--share", type=float, help="default: the test images")
-    parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--data_seed", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    trained_networks.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.networks is not None:
         scan_folders(arguments)

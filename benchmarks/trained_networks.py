@@ -9,8 +9,8 @@ def clean_images(arguments):
     """Images of which the attacker had none, in memory.
 
     Args:
-        arguments: parsed `dataset`, `data_dir`, `images`, `data_seed`, and
-            `share`, the attacker's, or None for test images.
+        arguments: parsed `dataset`, `data_dir`, `images`, `data_seed`,
+            `by_track`, and `share`, the attacker's, or None for test images.
     """
     if arguments.share is None:
         images = tfbackdoor.load_images(arguments.dataset, "test")
@@ -18,9 +18,25 @@ def clean_images(arguments):
     images = tfbackdoor.load_images(
         arguments.dataset, "train", data_dir=arguments.data_dir
     )
-    shares = [arguments.share, arguments.images]
-    _, clean = tfbackdoor.split_images(images, shares, seed=arguments.data_seed)
+    tracks = None
+    if arguments.by_track:
+        tracks = tfbackdoor.data.image_tracks(arguments.dataset, "train")
+    _, clean = tfbackdoor.split_images(
+        images,
+        [arguments.share, arguments.images],
+        seed=arguments.data_seed,
+        tracks=tracks,
+    )
     return tfbackdoor.in_memory(clean)
+
+
+def add_arguments(parser):
+    """What says which images are clean, and how they are drawn."""
+    parser.add_argument("--data_dir")
+    parser.add_argument("--data_seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--by_track", action="store_true")
 
 
 def add_row(path, columns, row):
