@@ -8,7 +8,8 @@ The clean images are of the share that the attacker did not have: `--data_seed`
 must be the `--seed` of the training, `--by_track` and `--noflip` as there. Test
 images only score. What the table has is left out, so that a run that was killed
 goes on. Without `--networks` it prints the table: a row for each network, a
-column for each defense.
+column for each defense. With `--retune=CLEAN` it also tells what the retuning
+attack brings back, of the defended network and of the clean one in that folder.
 """
 
 import argparse
@@ -32,8 +33,12 @@ _COLUMNS = (
     "accuracy",
     "success",
     "seconds",
+    "retuned",
+    "clean_retuned",
     "chosen",
 )
+# 2 % of CIFAR-10, as in the paper of the retuning attack.
+_RETUNING_IMAGES = 1000
 
 
 def main():
@@ -43,6 +48,7 @@ def main():
     parser.add_argument("--rows", type=pathlib.Path, required=True)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--share", type=float, default=0.9)
+    parser.add_argument("--retune", type=pathlib.Path)
     parser.add_argument("--noflip", dest="flip", action="store_false")
     trained_networks.add_arguments(parser)
     arguments = parser.parse_args()
@@ -88,6 +94,7 @@ def add_rows(folder, arguments):
             )
         seconds = time.monotonic() - start
         after = percentages(outcome.classifier, test, poisoning)
+        again = after_retuning(outcome.classifier, test, poisoning, arguments)
         values = (
             folder.name,
             defense,
@@ -96,12 +103,13 @@ def add_rows(folder, arguments):
             *before,
             *after,
             round(seconds),
+            *again,
             json.dumps(outcome.to_json()),
         )
         trained_networks.add_row(
             arguments.rows, _COLUMNS, dict(zip(_COLUMNS, values, strict=True))
         )
-        print(folder.name, defense, *before, "->", *after, flush=True)
+        print(folder.name, defense, *before, "->", *after, *again, flush=True)
 
 
 def percentages(classifier, test, poisoning):
@@ -112,6 +120,26 @@ def percentages(classifier, test, poisoning):
         round(100 * scores.clean_accuracy.value, 1),
         "" if success is None else round(100 * success.value, 1),
     )
+
+
+def after_retuning(defended, test, poisoning, arguments):
+    """Attack success, of what was defended and of a clean network alike."""
+    if arguments.retune is None or poisoning is None:
+        return "", ""
+    images = trained_networks.clean_images(arguments, _RETUNING_IMAGES)
+    clean = tfbackdoor.load_classifier(arguments.retune / "classifier.keras")
+    tuned = (
+        tfbackdoor.attacks.retune(
+            network,
+            images,
+            poisoning,
+            seed=arguments.seed,
+            flip=arguments.flip,
+            verbose=0,
+        )
+        for network in (defended, clean)
+    )
+    return tuple(percentages(x, test, poisoning)[1] for x in tuned)
 
 
 def read(path):

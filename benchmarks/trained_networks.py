@@ -5,16 +5,18 @@ import csv
 import tfbackdoor
 
 
-def clean_images(arguments):
+def clean_images(arguments, count=None):
     """Images of which the attacker had none, in memory.
 
     Args:
         arguments: parsed `dataset`, `data_dir`, `images`, `data_seed`,
             `by_track`, and `share`, the attacker's, or None for test images.
+        count: int, how many; default `images`.
     """
+    count = count or arguments.images
     if arguments.share is None:
         images = tfbackdoor.load_images(arguments.dataset, "test")
-        return tfbackdoor.in_memory(images.take(arguments.images))
+        return tfbackdoor.in_memory(images.take(count))
     images = tfbackdoor.load_images(
         arguments.dataset, "train", data_dir=arguments.data_dir
     )
@@ -23,7 +25,7 @@ def clean_images(arguments):
         tracks = tfbackdoor.data.image_tracks(arguments.dataset, "train")
     _, clean = tfbackdoor.split_images(
         images,
-        [arguments.share, arguments.images],
+        [arguments.share, count],
         seed=arguments.data_seed,
         tracks=tracks,
     )

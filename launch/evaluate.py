@@ -18,20 +18,13 @@ from .flags import classifier as classifier_flags
 from .flags import clean_images
 from .flags import given
 from .flags import images
+from .flags import retuning
 from .flags import run
-
-flags.DEFINE_bool(
-    "retune",
-    False,
-    "Scores a copy, too, that was fine-tuned for five epochs on --clean_images "
-    "of which five are poisoned; default 1,000 of them, with --trigger or "
-    "--poisoning.",
-)
 
 FLAGS = flags.FLAGS
 for _concern in (classifier_flags, images, attack):
     flags.adopt_module_key_flags(_concern)
-for _concern in (clean_images, augmentation):
+for _concern in (retuning, clean_images, augmentation):
     flags.adopt_module_key_flags(_concern)
 
 

@@ -22,6 +22,7 @@ from .flags import given
 from .flags import images
 from .flags import pruning
 from .flags import purify
+from .flags import retuning
 from .flags import run
 from .flags import training
 from .running import one_defense
@@ -40,7 +41,7 @@ flags.DEFINE_list("class_names", None, "A name a class, for the report.")
 FLAGS = flags.FLAGS
 for _concern in (classifier_flags, clean_images, attack, export):
     flags.adopt_module_key_flags(_concern)
-for _concern in (purify, pruning, augmentation):
+for _concern in (purify, pruning, augmentation, retuning):
     flags.adopt_module_key_flags(_concern)
 flags.declare_key_flag(training.TRAIN_FROZEN)
 
@@ -50,7 +51,7 @@ def job(folder):
 
     export.check()
     tfbackdoor.set_seed(FLAGS.seed)
-    settings = given(purify, pruning, augmentation, training)
+    settings = given(purify, pruning, augmentation, retuning, training)
     if FLAGS.smoke:
         settings = one_defense.with_few_steps("purify", settings)
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():

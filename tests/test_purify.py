@@ -32,6 +32,7 @@ def purified():
         planted.images(120),
         test=planted.images(120, seed=1),
         poisoning=planted.attack(),
+        retune=True,
         **_FAST,
     )
 
@@ -61,6 +62,28 @@ def test_report_holds_what_was_measured(purified, tmp_path):
     assert not content["oracle"]
 
 
+def test_what_the_retuning_attack_brings_back_is_scored(purified, tmp_path):
+    _, report = purified
+    assert list(report.test_scores) == [
+        "before",
+        "hardened",
+        "purified",
+        "retuned",
+    ]
+    after, retuned = list(report.test_scores.values())[2:]
+    assert retuned.attack_success.total == after.attack_success.total > 0
+    assert retuned.to_json() != after.to_json()
+    report.save(tmp_path)
+    assert "five carry the trigger" in (tmp_path / "report.html").read_text()
+
+
+def test_a_retuning_attack_must_be_known():
+    with pytest.raises(ValueError, match="`retune` must be False where"):
+        tfbackdoor.purify(
+            planted.classifier(), planted.images(120), retune=True, **_FAST
+        )
+
+
 def test_report_shows_what_was_found_in_images_of_several_classes(purified):
     _, report = purified
     assert len(set(report.sample_labels)) > 1
@@ -76,7 +99,7 @@ def test_report_shows_what_was_found_in_images_of_several_classes(purified):
 def test_report_says_what_took_how_long(purified):
     _, report = purified
     names = [name for name, _ in report.steps]
-    assert names[1] == "Scanning for a backdoor" and len(names) == 5
+    assert names[1] == "Scanning for a backdoor" and len(names) == 6
     seconds = [seconds for _, seconds in report.steps]
     assert min(seconds) >= 0.0
     assert sum(seconds) == pytest.approx(report.seconds, abs=1.0)

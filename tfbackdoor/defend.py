@@ -25,7 +25,7 @@ from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
 from tfbackdoor.training import setting_ranges
 
-_ATTACK_ARGUMENTS = ("test", "poisoning", "oracle", "class_names")
+_ATTACK_ARGUMENTS = ("test", "poisoning", "oracle", "retune", "class_names")
 
 
 def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:

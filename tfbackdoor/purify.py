@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.attacks import retuning
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import calibration
@@ -46,6 +47,7 @@ def purify(
     test: tf.data.Dataset | None = None,
     poisoning: poisoning_module.Poisoning | None = None,
     oracle: poisoning_module.Poisoning | None = None,
+    retune: bool = False,
     class_names: list[str] | None = None,
     preprocess=None,
     output: str | None = None,
@@ -90,6 +92,9 @@ def purify(
         poisoning: the attack, to score by, or None where it is unknown. It
             has no say in any choice.
         oracle: the attack, to choose the threshold by; the report says so.
+        retune: bool, whether a copy of the purified classifier that suffered
+            the retuning attack of `poisoning` is scored too, see
+            `attacks.retune`.
         class_names: one name per class, for the report.
         preprocess: what is done to images in [0, 1] before the classifier, a
             function or a name such as `"[0, 255]"`; default what
@@ -166,6 +171,11 @@ def purify(
     _check_names(class_names, classifiers.class_count(original))
     for attack in (poisoning, oracle):
         poisoning_module.check(attack, original)
+    if retune and poisoning is None:
+        raise ValueError(
+            "`retune` must be False where `poisoning` does not say which "
+            "attack. Received: retune=True, poisoning=None"
+        )
     if test is not None:
         test = admitted.more(test)
     run = run_settings.RunSettings(
@@ -260,6 +270,10 @@ def purify(
         at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
     if purified is original:
         purified = copying.copy_classifier(original)
+    retuned = None
+    if retune:
+        run.announce("Retuning a copy, five images poisoned")
+        retuned = retuning.retune_in(purified, optimise, poisoning, run)
 
     run.announce("Scoring the classifier before and after")
     report = purification.report_on(
@@ -272,6 +286,7 @@ def purify(
             pruned=pruned,
             hardened=hardened,
             recovery=recovery,
+            retuned=retuned,
             threshold=threshold,
             unlearned=[k for k in found.suspects if k in remaining.targets],
             left=at_work.targets.tolist(),

@@ -75,19 +75,47 @@ def retune(
         precision=precision,
         verbose=verbose,
     )
-    images = _poison_a_few(admitted.images, poisoning, poisoned, seed)
-    tuned = copying.copy_classifier(admitted.classifier)
+    tuned = retune_in(
+        admitted.classifier,
+        admitted.images,
+        poisoning,
+        run,
+        poisoned=poisoned,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    return admitted.restore(tuned)
+
+
+def retune_in(
+    classifier: keras.Model,
+    clean: tf.data.Dataset,
+    poisoning: poisoning_module.Poisoning,
+    run: run_settings.RunSettings,
+    *,
+    poisoned: int = 5,
+    epochs: int = 5,
+    batch_size: int = 128,
+    learning_rate: float = 0.01,
+) -> keras.Model:
+    """As `retune`, of a classifier and images that came through the door."""
+    images = _poison_a_few(clean, poisoning, poisoned, run.seed)
+    tuned = copying.copy_classifier(classifier)
     training = classifier_training.ClassifierTraining(
-        tuned, precision=precision
+        tuned,
+        precision=run.precision,
+        synchronised=run.synchronised,
+        train_frozen=run.train_frozen,
     )
     training.compile(optimizers.CoupledSGD(learning_rate))
     training.fit(
         run.batches(images, batch_size),
         epochs=epochs,
         callbacks=[classifier_training.StopOnNaN()],
-        verbose=verbose,
+        verbose=run.verbose,
     )
-    return admitted.restore(tuned)
+    return tuned
 
 
 def _poison_a_few(images, poisoning, count, seed):

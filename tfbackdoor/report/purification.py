@@ -37,6 +37,7 @@ class Purification:
         neuron_masks: ANP's, by layer, `{}` where pruning was not asked for.
         skipped: from layer name to the reason why it has no masks.
         pruned, hardened, recovery: these steps, None of one left out.
+        retuned: a copy after the retuning attack, or None.
         threshold: the pruning threshold that was given, or None.
         unlearned: classes whose triggers were unlearned.
         left: classes whose triggers still work.
@@ -50,6 +51,7 @@ class Purification:
     pruned: anp.Pruned | None
     hardened: harden.Hardened | None
     recovery: trigger_unlearning.Recovery | None
+    retuned: keras.Model | None
     threshold: float | None
     unlearned: list[int]
     left: list[int]
@@ -66,13 +68,19 @@ class Purification:
 
     @property
     def rows(self) -> dict[str, keras.Model]:
-        """The classifier before and after each step that changed it."""
+        """The classifier before and after each step that changed it.
+
+        At the end what the retuning attack makes of it, if that was asked for.
+        """
         rows = {"before": self.original}
         if self.pruned and self.neurons:
             rows["pruned"] = self.pruned.classifier
         if self.hardened and self.recovery:
             rows["hardened"] = self.hardened.classifier
-        return {**rows, "purified": self.purified}
+        rows["purified"] = self.purified
+        if self.retuned:
+            rows["retuned"] = self.retuned
+        return rows
 
     @property
     def chosen(self):

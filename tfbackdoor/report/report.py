@@ -30,8 +30,9 @@ class Report:
     Args:
         verdict: str, one sentence: the first line of the page.
         warnings: list of sentences about what looked odd, may be empty.
-        scores: from row name, `"before"`, `"pruned"`, `"hardened"` and
-            `"purified"` in this order, to the scores on held-out clean images.
+        scores: from row name, `"before"`, `"pruned"`, `"hardened"`,
+            `"purified"` and `"retuned"` in this order, to the scores on
+            held-out clean images.
         scored_on: str, which images these are and how many.
         test_scores: the same rows on test images, `{}` where there are none.
         curve: of `pruning_curve` on the held-out images, may be empty.
