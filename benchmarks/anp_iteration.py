@@ -12,12 +12,11 @@ _UNITS = 4
 _BATCH = 128
 
 
-def _pytorch(width):
+def _pytorch(width, fast):
     import pytorch_baseline
 
-    return pytorch_baseline.repeated(
-        pytorch_baseline.anp_iteration(width=width), _UNITS, _BATCH
-    )
+    step = pytorch_baseline.anp_iteration(width=width, fast=fast)
+    return pytorch_baseline.repeated(step, _UNITS, _BATCH)
 
 
 def _keras(width, precision):
@@ -40,7 +39,10 @@ def main():
     width = arguments.width
     seconds = side_by_side.compare(
         {
-            "plain PyTorch": functools.partial(_pytorch, width),
+            "plain PyTorch": functools.partial(_pytorch, width, False),
+            "PyTorch, autocast (bfloat16), channels_last": functools.partial(
+                _pytorch, width, True
+            ),
             "tfbackdoor, float32": functools.partial(_keras, width, "float32"),
             "tfbackdoor, bfloat16": functools.partial(
                 _keras, width, "mixed_bfloat16"

@@ -13,11 +13,11 @@ _UNITS = _STEPS * _EPOCHS
 _BATCH = 64
 
 
-def _pytorch():
+def _pytorch(fast):
     import pytorch_baseline
 
     return pytorch_baseline.repeated(
-        pytorch_baseline.nad_step(), _UNITS, _BATCH, cutout_length=9
+        pytorch_baseline.nad_step(fast=fast), _UNITS, _BATCH, cutout_length=9
     )
 
 
@@ -33,7 +33,10 @@ def main():
     rounds = parser.parse_args().rounds
     seconds = side_by_side.compare(
         {
-            "plain PyTorch": _pytorch,
+            "plain PyTorch": functools.partial(_pytorch, False),
+            "PyTorch, autocast (bfloat16), channels_last": functools.partial(
+                _pytorch, True
+            ),
             "tfbackdoor, float32": functools.partial(_keras, "float32"),
             "tfbackdoor, bfloat16": functools.partial(_keras, "mixed_bfloat16"),
         },

@@ -2,8 +2,9 @@
 
 Written for this comparison alone, in the way of the papers' scripts: float32,
 NCHW, images augmented one by one, gradients for every weight, a state dict
-loaded for each pruned neuron, a full evaluation for each threshold. Nothing
-else imports it.
+loaded for each pruned neuron, a full evaluation for each threshold. `fast` is
+what its users would change first: autocast to bfloat16, NHWC in memory, and
+gradients for nothing but what is updated. Nothing else imports it.
 """
 
 import random
@@ -133,18 +134,40 @@ class WideResNet16(nn.Module):
         return self.head(F.relu(self.norm(x)).mean((2, 3))), taps
 
 
-def anp_iteration(*, width=1.0, epsilon=0.4, alpha=0.2):
+def _prepared(network, fast):
+    """The network with its weights in NHWC order, or as it is."""
+    if fast:
+        return network.to(memory_format=torch.channels_last)
+    return network
+
+
+def _called(network, images, fast):
+    """Its outputs, in bfloat16 where autocast has it so."""
+    if not fast:
+        return network(images)
+    images = images.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        return network(images)
+
+
+def anp_iteration(*, width=1.0, epsilon=0.4, alpha=0.2, fast=False):
     """A function of (images, labels) that makes one ANP iteration."""
     network = ResNet18(width=width, norm=MaskedNorm).train()
+    network = _prepared(network, fast)
     norms = [m for m in network.modules() if isinstance(m, MaskedNorm)]
     noises = [p for m in norms for p in (m.scale_noise, m.offset_noise)]
     masks = [m.neuron_mask for m in norms]
     optimizer = torch.optim.SGD(masks, lr=0.2, momentum=0.9)
+    if fast:
+        network.requires_grad_(False)
+        for parameter in (*noises, *masks):
+            parameter.requires_grad_(True)
 
     def loss(images, labels, *, perturbed):
         for norm in norms:
             norm.perturbed = perturbed
-        return F.cross_entropy(network(images), labels)
+        outputs = _called(network, images, fast)
+        return F.cross_entropy(outputs.float(), labels)
 
     def iterate(images, labels):
         with torch.no_grad():
@@ -167,23 +190,26 @@ def anp_iteration(*, width=1.0, epsilon=0.4, alpha=0.2):
     return iterate
 
 
-def nad_step():
+def nad_step(*, fast=False):
     """A function of (images, labels) that makes one NAD step on WRN-16-1."""
-    student, teacher = WideResNet16().train(), WideResNet16().eval()
+    student = _prepared(WideResNet16().train(), fast)
+    teacher = _prepared(WideResNet16().eval(), fast)
+    if fast:
+        teacher.requires_grad_(False)
     optimizer = torch.optim.SGD(
         student.parameters(), lr=0.1, momentum=0.9, nesterov=True,
         weight_decay=1e-4,
     )  # fmt: skip
 
     def normalised_attention(features):
-        attention = features.abs().pow(2.0).sum(1)
+        attention = features.float().abs().pow(2.0).sum(1)
         norm = attention.norm(dim=(1, 2), keepdim=True)
         return attention / (norm + 1e-6)
 
     def step(images, labels):
-        outputs, student_taps = student(images)
-        _, teacher_taps = teacher(images)
-        loss = F.cross_entropy(outputs, labels)
+        outputs, student_taps = _called(student, images, fast)
+        _, teacher_taps = _called(teacher, images, fast)
+        loss = F.cross_entropy(outputs.float(), labels)
         for beta, mine, theirs in zip(_BETAS, student_taps, teacher_taps):
             difference = normalised_attention(mine) - normalised_attention(
                 theirs.detach()
