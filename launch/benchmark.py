@@ -20,6 +20,7 @@ from . import running
 from .flags import defense_settings
 from .flags import images
 from .flags import network
+from .flags import numbers
 from .flags import poisoning
 from .flags import run
 from .flags import training_split
@@ -198,13 +199,7 @@ def _chosen(name, known):
 
 
 def _numbers(name, kind):
-    try:
-        return [kind(value) for value in FLAGS[name].value]
-    except ValueError as error:
-        raise ValueError(
-            f"--{name} must be numbers with commas between. "
-            f"Received: {','.join(FLAGS[name].value)}"
-        ) from error
+    return numbers.several(name, FLAGS[name].value, kind)
 
 
 def main():

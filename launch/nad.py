@@ -58,7 +58,7 @@ def _settings():
     if FLAGS.teacher:
         settings["teacher"] = classifier_flags.load(FLAGS.teacher)
     if FLAGS.betas:
-        settings["betas"] = numbers.fractions("betas", FLAGS.betas)
+        settings["betas"] = numbers.several("betas", FLAGS.betas)
     if FLAGS.choose_learning_rate:
         settings["learning_rate"] = None
     if not FLAGS.augment:

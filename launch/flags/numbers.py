@@ -21,16 +21,22 @@ def whole(name: str, form: str, value: list[str]) -> tuple[int, ...]:
     return sizes
 
 
-def fractions(name: str, value: list[str]) -> list[float]:
+def several(name: str, value: list[str], kind: type = float) -> list:
     """The numbers in a flag.
+
+    Args:
+        name: the flag's.
+        value: what was given.
+        kind: float or int.
 
     Raises:
         ValueError: where one is none.
     """
     try:
-        return [float(number) for number in value]
+        return [kind(number) for number in value]
     except ValueError as error:
+        whole = "whole " if kind is int else ""
         raise ValueError(
-            f"--{name} must be numbers, such as 1,0.5. "
+            f"--{name} must be {whole}numbers with commas between. "
             f"Received: {','.join(value)}"
         ) from error
