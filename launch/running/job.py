@@ -20,6 +20,9 @@ _PACKAGE = __name__.partition(".")[0]  # launch or tfbackdoor_launch.
 _STOPPED = 75  # EX_TEMPFAIL of sysexits.h: another try may succeed.
 
 
+_format = warnings.formatwarning
+
+
 def run(
     job: Callable[[pathlib.Path], None],
     name: str,
@@ -66,6 +69,7 @@ def _run(job, name, taken, shared):
     warnings.filterwarnings(
         "ignore", category=tfbackdoor.defenses.DefenseWarning
     )
+    warnings.formatwarning = _warning
     output = _output(name)
     make_folder = run_folder.shared_folder if shared else run_folder.new_folder
     try:
@@ -119,6 +123,15 @@ def _check_given(taken, required):
     for flag in required:
         if FLAGS[flag].value is None:
             raise ValueError(f"--{flag} must be given. Received: none.")
+
+
+def _warning(message, category, *place, **line):
+    """What is printed of a warning: of the user's own images, one line."""
+    import tfbackdoor
+
+    if issubclass(category, tfbackdoor.network.RangeWarning):
+        return f"Warning: {message}\n"
+    return _format(message, category, *place, **line)
 
 
 def _output(name):

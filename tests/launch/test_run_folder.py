@@ -1,4 +1,4 @@
-"""What is around a job: the handler of SIGTERM and the record of its data."""
+"""What is around a job: SIGTERM, warnings and the record of its data."""
 
 import json
 import signal
@@ -9,6 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import tfbackdoor
+from launch.running import job
 from launch.running import run_folder
 from launch.running import run_record
 
@@ -45,3 +46,10 @@ def test_images_are_recorded_within_their_run_alone(tmp_path):
     assert content["launcher"] == "evaluate"
     assert list(content["data"]) == ["train"]
     assert content["data"]["train"]["images"] == 6
+
+
+def test_a_warning_of_pixels_is_one_line_and_others_tell_their_place():
+    ours = job._warning("said", tfbackdoor.network.RangeWarning, "file.py", 3)
+    assert ours == "Warning: said\n"
+    other = job._warning("said", UserWarning, "file.py", 3)
+    assert other.startswith("file.py:3: UserWarning: said")
