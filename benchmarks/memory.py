@@ -20,14 +20,14 @@ _BATCH = 8
 _CONFIDENCE = 10.0  # Logits of a class above the others.
 
 
-def _peak():
+def peak():
     """GiB, the largest resident set of this process so far."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def _images(count, size, classes):
+def coloured_noise(count, size, classes):
     """Noise around one colour a class, and the classes."""
     import numpy as np
 
@@ -39,7 +39,7 @@ def _images(count, size, classes):
     return pixels, labels
 
 
-def _teach_head(classifier, pixels, labels):
+def teach_head(classifier, pixels, labels):
     """Fits the last layer by least squares."""
     import keras
     import numpy as np
@@ -63,12 +63,12 @@ def _measure(pipe, network, settings, images, size, classes):
     classifier = getattr(keras.applications, network)(
         weights=None, input_shape=(size, size, 3), classes=classes
     )
-    pixels, labels = _images(images, size, classes)
-    _teach_head(classifier, pixels, labels)
+    pixels, labels = coloured_noise(images, size, classes)
+    teach_head(classifier, pixels, labels)
     clean = tfbackdoor.from_arrays(pixels, labels)
-    loaded, start = _peak(), time.monotonic()
+    loaded, start = peak(), time.monotonic()
     tfbackdoor.purify(classifier, clean, verbose=0, **settings)
-    pipe.send((loaded, _peak(), time.monotonic() - start))
+    pipe.send((loaded, peak(), time.monotonic() - start))
 
 
 def main():
