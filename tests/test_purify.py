@@ -171,12 +171,22 @@ def test_only_what_is_found_is_purified_where_that_is_asked_for(monkeypatch):
     assert "left as it is" in report.verdict
 
 
-def test_a_classifier_in_which_nothing_is_found_is_hardened(monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "strength"), [({}, 0.5), ({"max_strength": 0.8}, 0.8)]
+)
+def test_a_classifier_in_which_nothing_is_found_is_hardened(
+    monkeypatch, settings, strength
+):
     monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
     classifier = planted.classifier()
     purified, report = tfbackdoor.purify(
-        classifier, planted.images(60), **_FAST
+        classifier,
+        planted.images(60),
+        max_accuracy_drop=1.0,
+        **_FAST,
+        **settings,
     )
+    assert report.settings["hardening_share"] == strength
     assert any(
         np.any(old != new)
         for old, new in zip(classifier.get_weights(), purified.get_weights())

@@ -21,6 +21,14 @@ flags.DEFINE_float(
     "Learning rate of hardening at the start; default 0.03.",
     0.0,
 )
+flags.DEFINE_float(
+    "max_strength",
+    None,
+    "Strength of hardening at most, in (0, 1]; default 1, and 0.5 where the "
+    "scan finds nothing.",
+    1e-4,
+    1.0,
+)
 SCAN_STEPS = flags.DEFINE_integer(
     "scan_steps",
     None,

@@ -199,6 +199,23 @@ def test_gentler_rates_where_even_the_weakest_costs_too_much(monkeypatch):
     assert "Hardened at strength 1 of 1" in str(hardened)
 
 
+@pytest.mark.parametrize(
+    ("most", "taken"), [(1.0, 1.0), (0.5, 0.5), (0.45, 0.45), (0.1, 0.1)]
+)
+def test_strength_has_a_limit_at_the_full_rate(monkeypatch, most, taken):
+    def harden_nothing(classifier, sets, *_, **__):
+        return [classifier.get_weights() for _ in sets]
+
+    monkeypatch.setattr(harden, "harden", harden_nothing)
+    hardened = harden.harden_within(
+        planted.classifier(),
+        planted.images(60),
+        run_settings.RunSettings(verbose=0),
+        max_strength=most,
+    )
+    assert hardened.share == taken
+
+
 def test_what_is_hardened_is_the_mean_of_the_folds(monkeypatch):
     def harden_to(classifier, sets, run, *, steps, **_):
         assert steps == 15 and len(sets) == 2

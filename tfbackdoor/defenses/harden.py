@@ -72,6 +72,7 @@ def by_hardening(
     run,
     *,
     max_accuracy_drop: float = 0.02,
+    max_strength: float = 1.0,
     folds: int = 2,
     steps: int = 100,
     batch_size: int = 256,
@@ -86,6 +87,8 @@ def by_hardening(
         clean: see `defend`.
         run: the other arguments of `defend`.
         max_accuracy_drop: float in [0, 1], clean accuracy that it may cost.
+        max_strength: float in (0, 1], how much of the way to what was hardened
+            may be gone, at the full learning rate.
         folds: int >= 2, parts of the clean images of the cross-validation.
         steps: int > 0, batches, of all folds together.
         batch_size: int > 0, or less where images or network are large.
@@ -98,6 +101,7 @@ def by_hardening(
         clean,
         run,
         max_accuracy_drop=max_accuracy_drop,
+        max_strength=max_strength,
         folds=folds,
         steps=steps,
         batch_size=batch_size,
@@ -121,6 +125,7 @@ def harden_within(
     run,
     *,
     max_accuracy_drop: float = 0.02,
+    max_strength: float = 1.0,
     folds: int = 2,
     steps: int = 100,
     learning_rate: float = 0.03,
@@ -139,7 +144,8 @@ def harden_within(
         classifier: built Keras classifier; it is not changed.
         clean: unbatched clean `(image, label)`.
         run: how images are drawn, and how it computes.
-        max_accuracy_drop, folds, steps, learning_rate: see `by_hardening`.
+        max_accuracy_drop, max_strength, folds, steps, learning_rate: see
+            `by_hardening`.
         **settings: of `harden`.
     """
     others, judges = zip(*run.folds(clean, folds))
@@ -153,7 +159,9 @@ def harden_within(
             learning_rate=rate,
             **settings,
         )
-        losses = _losses(classifier, tuned, judges, run)
+        most = max_strength if factor == 1.0 else 1.0
+        shares = sorted({min(share, most) for share in _SHARES})
+        losses = _losses(classifier, tuned, judges, run, shares)
         share = strongest_share(losses, max_accuracy_drop)
         if share:
             break
@@ -172,7 +180,7 @@ def _harden_or_diverge(*arguments, **settings):
         return []
 
 
-def _losses(classifier, tuned, judges, run):
+def _losses(classifier, tuned, judges, run, shares=_SHARES):
     """What each share costs on images that the weights have not seen.
 
     Each image is scored several times, augmented, which tells more of it than
@@ -184,6 +192,7 @@ def _losses(classifier, tuned, judges, run):
         tuned: weights after hardening, for each of the judges, or none.
         judges: data sets of clean images.
         run: how images are augmented.
+        shares: how much of the way to the weights.
     """
     if not tuned:
         return {}
@@ -218,7 +227,7 @@ def _losses(classifier, tuned, judges, run):
         draws, before = 1, untouched
     return {
         share: rates.accuracy_loss(before, score(share, draws), draws=draws)
-        for share in _SHARES
+        for share in shares
     }
 
 

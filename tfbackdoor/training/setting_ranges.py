@@ -82,7 +82,9 @@ _RANGES = {
         _SHARE,
     ),
     **dict.fromkeys(("held_out", "momentum"), _PART),
-    **dict.fromkeys(("max_share", "share", "decay_factor"), _NO_EMPTY_SHARE),
+    **dict.fromkeys(
+        ("max_share", "max_strength", "share", "decay_factor"), _NO_EMPTY_SHARE
+    ),
 }
 
 
