@@ -27,7 +27,7 @@ from tfbackdoor.training import setting_ranges
 
 _LEAST_CLEAN = 20
 _ANP_BATCH = 128
-_UNFOUND = 0.5  # The strength of hardening where the scan finds nothing.
+_MOST_HARDENED = {"backdoored": 1.0, "suspicious": 0.5, "nothing found": 0.5}
 _NOT_SETTINGS = (
     "classifier",
     "clean",
@@ -122,8 +122,8 @@ def purify(
         hardening_rate: float > 0, its learning rate by SGD, which falls to 0;
             a tenth of it, then a hundredth, where that costs too much.
         max_strength: float in (0, 1], of hardening, how much of the way to
-            what was hardened may be gone; default all, and half where the scan
-            finds nothing: there attack success falls no further beyond.
+            what was hardened may be gone; default all where the scan says
+            "backdoored", else half: attack success falls no further beyond.
         recovery_steps: int >= 0, batches of unlearning, 0 for none; an eighth
             of them where no trigger that was found works after hardening.
         recovery_rate: float > 0, learning rate of unlearning by Adam, which
@@ -207,8 +207,7 @@ def purify(
     )
     if always is not None:
         only_if_found = not always
-    is_found = found.verdict != "nothing found"
-    changes = is_found or not only_if_found
+    changes = found.verdict != "nothing found" or not only_if_found
     purified, pruned, hardened, recovery = original, None, None, None
     masks, skipped = {}, {}
     if changes and (prune or threshold is not None or oracle is not None):
@@ -245,7 +244,7 @@ def purify(
             teacher=original,
             pruned=neurons,
             max_accuracy_drop=max_accuracy_drop,
-            max_strength=max_strength or (1.0 if is_found else _UNFOUND),
+            max_strength=max_strength or _MOST_HARDENED[found.verdict],
             steps=hardening_steps,
             learning_rate=hardening_rate,
         )

@@ -24,8 +24,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "max_strength",
     None,
-    "Strength of hardening at most, in (0, 1]; default 1, and 0.5 where the "
-    "scan finds nothing.",
+    "Strength of hardening at most, in (0, 1]; default 1 where the scan says "
+    "backdoored, else 0.5.",
     1e-4,
     1.0,
 )
