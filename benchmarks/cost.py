@@ -10,15 +10,16 @@ weights are random but the head's, as in `memory.py`.
 
 import argparse
 import dataclasses
-import multiprocessing
 import pathlib
 import time
 
 import memory
 
+import tfbackdoor
+from tfbackdoor.defend import defense_settings
 from tfbackdoor.report import canvas
 
-_STEPS = {"scan_steps": 150, "hardening_steps": 100, "recovery_steps": 500}
+_STEPS = ("scan_steps", "hardening_steps", "recovery_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +52,15 @@ def main():
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--figure", type=pathlib.Path)
     given = parser.parse_args()
+    defaults = defense_settings("purify")
     steps = {
-        name: max(2, round(given.share * count))
-        for name, count in _STEPS.items()
+        name: max(2, round(given.share * defaults[name])) for name in _STEPS
     }
     costs = {}
     print("| side | classes | width | images | seconds | GiB |")
     print("|---|---|---|---|---|---|")
     for work in all_works():
-        costs[work] = measured(work, steps)
+        costs[work] = memory.apart(_measure, work, steps)
         seconds, gib = costs[work]
         cells = [*dataclasses.astuple(work), f"{seconds:.0f}", f"{gib:.2f}"]
         print("|", " | ".join(map(str, cells)), "|", flush=True)
@@ -76,21 +77,8 @@ def all_works():
     )
 
 
-def measured(work, steps):
-    """Seconds, and GiB above loading."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_measure, args=(theirs, work, steps))
-    process.start()
-    theirs.close()  # Or no end of the process would be noticed.
-    cost = ours.recv()
-    process.join()
-    return cost
-
-
 def _measure(pipe, work, steps):
-    import tfbackdoor
-
+    """Sends seconds, and GiB above loading."""
     tfbackdoor.set_seed(0)
     classifier = tfbackdoor.build_network(
         "resnet18", (work.size, work.size, 3), work.classes, width=work.width

@@ -80,6 +80,12 @@ def add_rows(folder, arguments):
         arguments.dataset, "test", data_dir=arguments.data_dir
     )
     before = percentages(classifier, test, poisoning)
+    clean_again = ""
+    if arguments.retune is not None:
+        network = tfbackdoor.load_classifier(
+            arguments.retune / "classifier.keras"
+        )
+        clean_again = after_retuning(network, test, poisoning, arguments)
     for defense in wanted:
         start = time.monotonic()
         with warnings.catch_warnings():
@@ -103,13 +109,23 @@ def add_rows(folder, arguments):
             *before,
             *after,
             round(seconds),
-            *again,
+            again,
+            clean_again,
             json.dumps(outcome.to_json()),
         )
         trained_networks.add_row(
             arguments.rows, _COLUMNS, dict(zip(_COLUMNS, values, strict=True))
         )
-        print(folder.name, defense, *before, "->", *after, *again, flush=True)
+        print(
+            folder.name,
+            defense,
+            *before,
+            "->",
+            *after,
+            again,
+            clean_again,
+            flush=True,
+        )
 
 
 def percentages(classifier, test, poisoning):
@@ -122,24 +138,19 @@ def percentages(classifier, test, poisoning):
     )
 
 
-def after_retuning(defended, test, poisoning, arguments):
-    """Attack success, of what was defended and of a clean network alike."""
+def after_retuning(classifier, test, poisoning, arguments):
+    """Attack success after the retuning attack, "" where none is asked for."""
     if arguments.retune is None or poisoning is None:
-        return "", ""
-    images = trained_networks.clean_images(arguments, _RETUNING_IMAGES)
-    clean = tfbackdoor.load_classifier(arguments.retune / "classifier.keras")
-    tuned = (
-        tfbackdoor.attacks.retune(
-            network,
-            images,
-            poisoning,
-            seed=arguments.seed,
-            flip=arguments.flip,
-            verbose=0,
-        )
-        for network in (defended, clean)
+        return ""
+    retuned = tfbackdoor.attacks.retune(
+        classifier,
+        trained_networks.clean_images(arguments, _RETUNING_IMAGES),
+        poisoning,
+        seed=arguments.seed,
+        flip=arguments.flip,
+        verbose=0,
     )
-    return tuple(percentages(x, test, poisoning)[1] for x in tuned)
+    return percentages(retuned, test, poisoning)[1]
 
 
 def read(path):

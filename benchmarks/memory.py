@@ -54,6 +54,18 @@ def teach_head(classifier, pixels, labels):
     head.set_weights([kernel, -mean @ kernel])
 
 
+def apart(measure, *arguments):
+    """What `measure(pipe, *arguments)` sends from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=measure, args=(theirs, *arguments))
+    process.start()
+    theirs.close()  # Or no end of the process would be noticed.
+    received = ours.recv()
+    process.join()
+    return received
+
+
 def _measure(pipe, network, settings, images, size, classes):
     import keras
 
@@ -86,18 +98,11 @@ def main():
     images = min(given.images, _SMOKE_IMAGES) if given.smoke else given.images
     print("| network | loaded, GiB | purify above it, GiB | minutes |")
     print("|---|---|---|---|")
-    context = multiprocessing.get_context("spawn")
+    sizes = (images, given.size, given.classes)
     for network in given.networks.split(","):
-        ours, theirs = context.Pipe()
-        arguments = (theirs, network, settings)
-        sizes = (images, given.size, given.classes)
-        process = context.Process(target=_measure, args=arguments + sizes)
-        process.start()
-        theirs.close()  # Or no end of the process would be noticed.
-        loaded, peak, seconds = ours.recv()
-        process.join()
+        loaded, most, seconds = apart(_measure, network, settings, *sizes)
         print(
-            f"| {network} | {loaded:.2f} | {peak - loaded:.2f} | "
+            f"| {network} | {loaded:.2f} | {most - loaded:.2f} | "
             f"{seconds / 60.0:.1f} |",
             flush=True,
         )

@@ -123,7 +123,7 @@ def purify(
             a tenth of it, then a hundredth, where that costs too much.
         max_strength: float in (0, 1], of hardening, how much of the way to
             what was hardened may be gone; default all where the scan says
-            "backdoored", else half: attack success falls no further beyond.
+            "backdoored", else half, beyond which clean classifiers lose more.
         recovery_steps: int >= 0, batches of unlearning, 0 for none; an eighth
             of them where no trigger that was found works after hardening.
         recovery_rate: float > 0, learning rate of unlearning by Adam, which
