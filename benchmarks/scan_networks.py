@@ -98,7 +98,7 @@ ARCHITECTURES = {
         tfbackdoor.models.wide_resnet, depth=10, width=2
     ),
     "plain_elu": _plain,
-    "resnet18_w8": functools.partial(tfbackdoor.models.resnet18, width=0.125),
+    "resnet18_w16": functools.partial(tfbackdoor.models.resnet18, width=0.25),
 }
 
 

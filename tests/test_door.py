@@ -10,6 +10,8 @@ import tensorflow as tf
 
 import tfbackdoor
 from tfbackdoor.network import adapting
+from tfbackdoor.network import classifiers
+from tfbackdoor.network import devices
 from tfbackdoor.network import door
 from tfbackdoor.network import facts
 from tfbackdoor.network import preprocessing
@@ -477,6 +479,23 @@ def test_classifiers_that_cannot_work_are_refused_in_a_sentence(case, entry):
     with pytest.raises((ValueError, TypeError), match=message) as error:
         call(make(), (IMAGES, LABELS))
     assert "\n" not in str(error.value)
+
+
+def _strided(channels):
+    inputs = keras.Input((16, 16, 1))
+    x = L.Conv2D(channels, 3)(inputs)
+    x = L.GlobalAveragePooling2D()(L.Conv2D(8, 1, strides=2, name="down")(x))
+    return keras.Model(inputs, L.Dense(10)(x))
+
+
+def test_a_gradient_that_overruns_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(devices, "onednn_block", lambda: 8)
+    message = r"TF_ENABLE_ONEDNN_OPTS=0 .*layer 'down' takes 7 channels"
+    for entry in (tfbackdoor.purify, tfbackdoor.scan):
+        with pytest.raises(ValueError, match=message):
+            entry(_strided(7), (IMAGES, LABELS))
+    classifiers.check_classifier(_strided(8))
+    tfbackdoor.evaluate(_strided(7), (IMAGES, LABELS), preprocess="[0, 1]")
 
 
 def test_a_model_of_keras_2_is_recognised():

@@ -1,6 +1,7 @@
 """What the hardware at hand does best."""
 
 import pytest
+import tensorflow as tf
 
 from tfbackdoor.network import devices
 from tfbackdoor.network import precision_timing
@@ -40,3 +41,24 @@ def test_what_is_measured_faster(monkeypatch, float32, bfloat16, expected):
 
 def test_the_measurement_runs():
     assert precision_timing.bfloat16_is_faster() in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "switch", "gpus", "expected"),
+    [
+        (("avx2", "avx512f"), None, [], 16),
+        (("avx2",), "1", [], 8),
+        ((), None, [], 0),
+        (("avx2", "avx512f"), "0", [], 0),
+        (("avx2", "avx512f"), None, ["GPU:0"], 0),
+    ],
+)
+def test_channels_that_onednn_takes_at_once(
+    monkeypatch, flags, switch, gpus, expected
+):
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: gpus)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", switch)
+    assert devices.onednn_block() == expected

@@ -13,6 +13,7 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 _CPU_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+_CPU_VECTORS = {"avx512f": 16, "avx2": 8}
 
 
 def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
@@ -122,6 +123,19 @@ def default_jit_compile() -> str | bool:
     return "auto" if on_gpu and replicas == 1 else False
 
 
+def onednn_block() -> int:
+    """Channels that oneDNN takes at once, 0 where it does not convolve.
+
+    `TF_ENABLE_ONEDNN_OPTS=0` in the environment turns it off.
+    """
+    is_off = os.environ.get("TF_ENABLE_ONEDNN_OPTS") in ("0", "false")
+    if is_off or tf.config.list_physical_devices("GPU"):
+        return 0
+    return next(
+        (n for flag, n in _CPU_VECTORS.items() if flag in _cpu_flags()), 0
+    )
+
+
 def check_precision(precision: str | None) -> None:
     """Raises ValueError unless `precision` is None or one we support."""
     if precision is not None and precision not in PRECISIONS:
@@ -136,6 +150,7 @@ def set_seed(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
+@functools.cache
 def _cpu_flags() -> frozenset[str]:
     if not os.path.exists("/proc/cpuinfo"):
         return frozenset()

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tfbackdoor.network import devices
 from tfbackdoor.network import facts
 from tfbackdoor.network import structure
 
@@ -47,6 +48,16 @@ def check_layers(classifier: keras.Model, *, trains: bool = True) -> None:
                 "before it was quantized, and quantize the result. Received: "
                 f"{classifier.name}, whose layer {name!r} was quantized to "
                 f"{layer.quantization_mode}."
+            )
+        if trains and _overruns_memory(layer):
+            raise ValueError(
+                "`classifier` cannot be trained here: oneDNN writes beyond its "
+                "memory in the gradient of a strided 1x1 convolution of so few "
+                "channels (its issue 6035); start again with "
+                "TF_ENABLE_ONEDNN_OPTS=0 in the environment. Received: "
+                f"{classifier.name}, whose layer {name!r} takes "
+                f"{layer.kernel.shape[-2]} channels, fewer than "
+                f"{devices.onednn_block()}."
             )
 
 
@@ -108,6 +119,15 @@ def output_names(classifier: keras.Model) -> list[str]:
         f"{name}_{names[:i].count(name) + 1}" if name in names[:i] else name
         for i, name in enumerate(names)
     ]
+
+
+def _overruns_memory(layer):
+    return (
+        isinstance(layer, keras.layers.Conv2D)
+        and tuple(layer.kernel_size) == (1, 1)
+        and tuple(layer.strides) != (1, 1)
+        and layer.kernel.shape[-2] < devices.onednn_block()
+    )
 
 
 def _described(other):
