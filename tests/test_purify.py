@@ -192,6 +192,15 @@ def test_a_classifier_in_which_nothing_is_found_is_hardened(
         for old, new in zip(classifier.get_weights(), purified.get_weights())
     )
     assert report.hardening.startswith("Hardened at strength")
+    assert report.unlearned == [planted.TARGET]
+    assert "The classifier was hardened, and triggers of" in report.verdict
+
+
+def test_where_nothing_is_found_a_large_trigger_is_left(monkeypatch):
+    monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
+    _, report = tfbackdoor.purify(
+        planted.classifier(), planted.images(60), max_share=1e-4, **_FAST
+    )
     assert report.unlearned == []
     assert "The classifier was hardened, at a cost of" in report.verdict
 

@@ -82,7 +82,8 @@ def purify(
 
     Scans for a target class (`scan`), hardens the classifier against what
     triggers are made of, whatever the scan says (`harden_within`), and unlearns
-    the triggers of the suspected classes (`self_distill`).
+    the triggers of the suspected classes (`self_distill`); where it finds
+    nothing that of the most suspicious class, if it is small.
 
     Args:
         classifier: built Keras classifier, logits or probabilities out; it is
@@ -249,11 +250,12 @@ def purify(
             learning_rate=hardening_rate,
         )
         purified = hardened.classifier
-    suspected = found.triggers.of(found.suspects)
+    suspects = found.suspects or [found.most_suspicious]
+    suspected = found.triggers.of(suspects)
     at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
     remaining = suspected.of([])
     if changes and recovery_steps:
-        remaining = _worth_unlearning(found, at_work, max_share)
+        remaining = _worth_unlearning(found, suspected, at_work, max_share)
     if len(remaining.targets) or (changes and recovery_steps and neurons):
         run.announce("Unlearning the triggers that were found")
         recovery = trigger_unlearning.recover(
@@ -294,7 +296,7 @@ def purify(
             recovery=recovery,
             retuned=retuned,
             threshold=threshold,
-            unlearned=[k for k in found.suspects if k in remaining.targets],
+            unlearned=[k for k in suspects if k in remaining.targets],
             left=at_work.targets.tolist(),
         ),
         clean=clean,
@@ -342,14 +344,13 @@ def _check_names(class_names, classes):
         )
 
 
-def _worth_unlearning(found, at_work, max_share):
-    """The triggers of suspects that are small, or unusual and still work.
+def _worth_unlearning(found, triggers, at_work, max_share):
+    """Those triggers of suspects that are small, or unusual and still work.
 
     A class of a clean classifier has large ones, by what it looks like: those
     of a class that another signal gave away are left, of a mere suspicion, and
     of all classes at once.
     """
-    triggers = found.triggers.of(found.suspects)
     worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
     if found.verdict == "backdoored" and not found.all_to_all:
         unusual = np.flatnonzero(found.anomalies >= found.limits[0])

@@ -125,7 +125,7 @@ def report_on(
     scores = _scores(done.rows, judge, poisoning)
     test_scores = {} if test is None else _scores(done.rows, test, poisoning)
     samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=run.seed)
-    suspected = done.scan.triggers.of(done.scan.suspects)
+    suspected = done.scan.triggers.of(done.scan.suspects or done.unlearned)
     return report.Report(
         verdict=outcome_sentences.verdict(
             done.scan,

@@ -174,6 +174,14 @@ class Scan:
         return order[:_MOST_SUSPECTS] if verdict == "suspicious" else []
 
     @property
+    def most_suspicious(self) -> int:
+        """The class that the signals speak most against, whatever the verdict.
+
+        A backdoor may be too faint for a verdict.
+        """
+        return self._order[0]
+
+    @property
     def _together(self):
         return np.sum(list(self.strengths.values()), axis=0)
 
