@@ -6,8 +6,9 @@ scans the networks of a folder that `scan_networks.py` or `launch.train` filled
 and adds a row for each to a table; what is there is left out. Then it prints
 how often the verdicts are right, and how well the probability is calibrated.
 `--figure=roc.svg` draws the receiver operating characteristic, and `--fit`
-prints the coefficients of `Scan.probability` that these rows would give. For
-networks of other images:
+prints the coefficients of `Scan.probability` that these rows would give.
+`--again=seed1.csv` says on how many networks the verdict is the same in tables
+of other scans of them (`--seed=1`, `--images=400`). For other images:
 
     ... --dataset=cifar10 --data_dir=DIR --share=0.9 --data_seed=7
 """
@@ -45,6 +46,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=pathlib.Path)
     parser.add_argument("--rows", type=pathlib.Path, nargs="+", required=True)
+    parser.add_argument("--again", type=pathlib.Path, nargs="+", default=[])
     parser.add_argument("--figure", type=pathlib.Path)
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--dataset", default="digits")
@@ -63,6 +65,8 @@ def main():
         f"{np.mean((probability - backdoored) ** 2):.3f}, "
         f"{len(rows) - len(counted)} attacks not learnt are left out"
     )
+    if arguments.again:
+        print_stability(counted, arguments.again)
     if arguments.fit:
         strengths = np.array([float(row["strength"]) for row in counted])
         print(
@@ -145,6 +149,25 @@ def print_verdicts(rows):
         called = sum(row["verdict"] == "backdoored" for row in groups[name])
         rate = tfbackdoor.Rate(called, len(groups[name]))
         print(f"{name}, called backdoored: {rate}")
+
+
+def print_stability(rows, others):
+    """On how many networks other scans come to the same verdict."""
+    verdicts = [{r["name"]: r["verdict"] for r in read(p)} for p in others]
+    groups = {"clean": {}, "backdoored": {}}
+    for row in rows:
+        found = [row["verdict"], *(of.get(row["name"]) for of in verdicts)]
+        if None not in found:
+            group = groups["backdoored" if row["target"] else "clean"]
+            group[row["name"]] = found
+    for name, group in groups.items():
+        changed = {
+            k: found for k, found in group.items() if len(set(found)) > 1
+        }
+        rate = tfbackdoor.Rate(len(group) - len(changed), len(group))
+        print(f"{name}, the same verdict in {len(verdicts) + 1} scans: {rate}")
+        for network, found in changed.items():
+            print(f"  {network}: {', '.join(found)}")
 
 
 def area(scores, positive) -> float:

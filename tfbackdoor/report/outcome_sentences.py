@@ -66,7 +66,7 @@ def warnings(
     if len(left) and found.verdict == "backdoored":
         sentences.append(
             f"The triggers that the scan found for {_classes(left)} still turn "
-            "over a tenth of the held-out images of other classes."
+            "over a twentieth of the held-out images of other classes."
         )
     if hardened and not hardened.share:
         sentences.append(str(hardened))
