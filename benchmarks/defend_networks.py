@@ -10,6 +10,8 @@ images only score. What the table has is left out, so that a run that was killed
 goes on. Without `--networks` it prints the table: a row for each network, a
 column for each defense. With `--retune=CLEAN` it also tells what the retuning
 attack brings back, of the defended network and of the clean one in that folder.
+`--defenses no_hardening no_unlearning pruned` is `purify` without one of its
+steps, and with ANP's pruning before them.
 """
 
 import argparse
@@ -37,6 +39,11 @@ _COLUMNS = (
     "clean_retuned",
     "chosen",
 )
+_VARIANTS = {
+    "no_hardening": {"hardening_steps": 0},
+    "no_unlearning": {"recovery_steps": 0},
+    "pruned": {"prune": True},
+}
 # 2 % of CIFAR-10, as in the paper of the retuning attack.
 _RETUNING_IMAGES = 1000
 
@@ -91,12 +98,13 @@ def add_rows(folder, arguments):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             outcome = tfbackdoor.defend(
-                defense,
+                "purify" if defense in _VARIANTS else defense,
                 classifier,
                 clean,
                 seed=arguments.seed,
                 flip=arguments.flip,
                 verbose=0,
+                **_VARIANTS.get(defense, {}),
             )
         seconds = time.monotonic() - start
         after = percentages(outcome.classifier, test, poisoning)
