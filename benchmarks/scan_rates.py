@@ -96,13 +96,20 @@ def scan_folders(arguments):
 def facts_of(folder):
     """Of `network.json`, or what `launch.train` wrote."""
     if (folder / "network.json").exists():
-        return json.loads((folder / "network.json").read_text())
-    facts = {"kind": folder.name, "target": None}
+        return read_json(folder / "network.json")
+    flags = read_json(folder / "flags.json")
+    facts = {"kind": flags["attack"], "architecture": flags["network"]}
     if (folder / "poisoning.json").exists():
-        poisoning = json.loads((folder / "poisoning.json").read_text())
+        poisoning = read_json(folder / "poisoning.json")
         every = poisoning["mode"] == "all_to_all"
         facts["target"] = "all" if every else poisoning["target"]
+        scores = read_json(folder / "scores.json")
+        facts["success"] = scores["attack_success"]["value"]
     return facts
+
+
+def read_json(path):
+    return json.loads(path.read_text())
 
 
 def row_of(facts, found):
