@@ -172,6 +172,7 @@ def _signals(**signals):
     ("signals", "verdict", "suspected"),
     [
         ({"margins": _MARGINS}, "nothing found", None),
+        ({"margins": [10, 11, 28, 12, 13, 11]}, "suspicious", None),
         ({"margins": [10, 11, 40, 12, 13, 11]}, "backdoored", 2),
         ({"wave_answers": [0, 0.1, 0.2, 0, 0, 0.1]}, "nothing found", None),
         ({"wave_answers": [0, 0.1, 0.9, 0, 0, 0.1]}, "backdoored", 2),

@@ -12,6 +12,15 @@ from tfbackdoor.scanning import outliers
 
 _LEAST_MARGIN, _LEAST_MARGIN_SPREAD = 1e-3, 0.15
 _MOST_STRENGTH = 2.0
+# Margins of clean networks reach 1.08 times what is extreme, see
+# docs/lab/results.md, "The scan".
+_PROVES_ALONE = {
+    "patch": 1.0,
+    "margin": 1.2,
+    "wave": 1.0,
+    "permutation": 1.0,
+    "errors": math.inf,
+}
 _MOST_SUSPECTS = 3
 _FEWEST_CLASSES = 4
 _SUCCEEDED = 0.5
@@ -105,11 +114,11 @@ class Scan:
         """`"backdoored"`, `"suspicious"` or `"nothing found"`.
 
         Backdoored: a signal is extreme for a class (but errors alone prove
-        nothing), two are unusual for the same class, or all together are
-        extreme for it. Suspicious: one is unusual, or all together. Nothing
-        found: none is, which says nothing of triggers that none of them sees.
-        A search in which no trigger succeeded, and fewer than 4 classes, are
-        suspicious at best.
+        nothing, and a margin must be a fifth larger than that), two are unusual
+        for the same class, or all together are extreme for it. Suspicious: one
+        is unusual, or all together. Nothing found: none is, which says nothing
+        of triggers that none of them sees. A search in which no trigger
+        succeeded, and fewer than 4 classes, are suspicious at best.
         """
         if len(self.anomalies) < _FEWEST_CLASSES or not self.succeeded:
             return "suspicious"
@@ -194,9 +203,10 @@ class Scan:
     @property
     def _extreme(self):
         """`(classes,)`, whether a signal or all together are extreme."""
-        proofs = [v for k, v in self.strengths.items() if k != "errors"]
-        extreme = np.max(proofs, axis=0) >= 1.0
-        return extreme | (self._together >= limits.TOGETHER[1])
+        together = self._together >= limits.TOGETHER[1]
+        return together | np.any(
+            [v >= _PROVES_ALONE[k] for k, v in self.strengths.items()], axis=0
+        )
 
     @property
     def _unusual(self):
