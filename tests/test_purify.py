@@ -198,11 +198,21 @@ def test_a_classifier_in_which_nothing_is_found_is_hardened(
 
 def test_where_nothing_is_found_a_large_trigger_is_left(monkeypatch):
     monkeypatch.setattr(tfbackdoor.Scan, "verdict", "nothing found")
+    monkeypatch.setattr(tfbackdoor.Scan, "limits", (99.0, 99.0))
     _, report = tfbackdoor.purify(
         planted.classifier(), planted.images(60), max_share=1e-4, **_FAST
     )
     assert report.unlearned == []
     assert "The classifier was hardened, at a cost of" in report.verdict
+
+
+def test_a_large_trigger_of_a_suspect_that_is_unusual_is_unlearned(monkeypatch):
+    monkeypatch.setattr(tfbackdoor.Scan, "verdict", "suspicious")
+    # The planted trigger is one pixel of 64, 1.6 %.
+    _, report = tfbackdoor.purify(
+        planted.classifier(), planted.images(120), max_share=0.01, **_FAST
+    )
+    assert report.unlearned == [planted.TARGET]
 
 
 def test_a_choice_by_attack_success_is_an_oracle():

@@ -348,11 +348,11 @@ def _worth_unlearning(found, triggers, at_work, max_share):
     """Those triggers of suspects that are small, or unusual and still work.
 
     A class of a clean classifier has large ones, by what it looks like: those
-    of a class that another signal gave away are left, of a mere suspicion, and
-    of all classes at once.
+    of a class that another signal gave away are left, and of all classes at
+    once.
     """
     worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
-    if found.verdict == "backdoored" and not found.all_to_all:
+    if not found.all_to_all:
         unusual = np.flatnonzero(found.anomalies >= found.limits[0])
         worth = [*worth, *at_work.of(unusual).targets]
     return triggers.of(worth)
