@@ -15,13 +15,13 @@ of other scans of them (`--seed=1`, `--images=400`). For other images:
 
 import argparse
 import collections
-import json
 import pathlib
 
 import numpy as np
 import trained_networks
 
 import tfbackdoor
+from tfbackdoor.files import json_files
 from tfbackdoor.report import canvas
 
 _SIGNALS = ("patch", "margin", "wave", "permutation", "errors")
@@ -96,20 +96,16 @@ def scan_folders(arguments):
 def facts_of(folder):
     """Of `network.json`, or what `launch.train` wrote."""
     if (folder / "network.json").exists():
-        return read_json(folder / "network.json")
-    flags = read_json(folder / "flags.json")
+        return json_files.read_json(folder / "network.json")
+    flags = json_files.read_json(folder / "flags.json")
     facts = {"kind": flags["attack"], "architecture": flags["network"]}
     if (folder / "poisoning.json").exists():
-        poisoning = read_json(folder / "poisoning.json")
+        poisoning = json_files.read_json(folder / "poisoning.json")
         every = poisoning["mode"] == "all_to_all"
         facts["target"] = "all" if every else poisoning["target"]
-        scores = read_json(folder / "scores.json")
+        scores = json_files.read_json(folder / "scores.json")
         facts["success"] = scores["attack_success"]["value"]
     return facts
-
-
-def read_json(path):
-    return json.loads(path.read_text())
 
 
 def row_of(facts, found):

@@ -12,15 +12,6 @@ from tfbackdoor.scanning import outliers
 
 _LEAST_MARGIN, _LEAST_MARGIN_SPREAD = 1e-3, 0.15
 _MOST_STRENGTH = 2.0
-# Margins of clean networks reach 1.08 times what is extreme, see
-# docs/lab/results.md, "The scan".
-_PROVES_ALONE = {
-    "patch": 1.0,
-    "margin": 1.2,
-    "wave": 1.0,
-    "permutation": 1.0,
-    "errors": math.inf,
-}
 _MOST_SUSPECTS = 3
 _FEWEST_CLASSES = 4
 _SUCCEEDED = 0.5
@@ -205,7 +196,8 @@ class Scan:
         """`(classes,)`, whether a signal or all together are extreme."""
         together = self._together >= limits.TOGETHER[1]
         return together | np.any(
-            [v >= _PROVES_ALONE[k] for k, v in self.strengths.items()], axis=0
+            [v >= limits.PROVES_ALONE[k] for k, v in self.strengths.items()],
+            axis=0,
         )
 
     @property

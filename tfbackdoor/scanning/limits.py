@@ -1,5 +1,7 @@
 """What is unusual of a signal, and what is extreme."""
 
+import math
+
 from tfbackdoor.scanning import outliers
 
 # Among ten classes. All but those of patches and errors are settled on the
@@ -10,6 +12,15 @@ _LIMITS = {
     "wave": (0.35, 0.5),
     "permutation": (0.2, 0.35),
     "errors": (0.6, 0.6),
+}
+# Times what is extreme, from where on a signal alone proves a backdoor. Margins
+# of clean networks reach 1.08, see there; errors alone prove nothing.
+PROVES_ALONE = {
+    "patch": 1.0,
+    "margin": 1.2,
+    "wave": 1.0,
+    "permutation": 1.0,
+    "errors": math.inf,
 }
 _DEVIATIONS = ("patch", "margin")
 _TIMES_CHANCE = 3.0
