@@ -421,7 +421,23 @@ def _quantised():
     return model
 
 
+class _Branching(L.Layer):
+    """Decides in Python by what is in the images."""
+
+    def call(self, images):
+        if float(keras.ops.mean(images)) > 2.0:
+            return 0.5 * images
+        return images
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor(images.shape, images.dtype)
+
+
 _REFUSED = {
+    "not compilable": (
+        lambda: _network(first=_Branching()),
+        "that TensorFlow can compile.*fails with: .*_Branching.call",
+    ),
     "channels first": (_first_channels, "'conv' has channels first"),
     "no scores": (
         lambda: keras.Model(x := keras.Input((16, 16, 1)), L.Conv2D(2, 3)(x)),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
+from tfbackdoor import errors
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
@@ -225,6 +226,6 @@ def _with_warnings(outcome, defense, classifier, clean):
         warnings.warn(
             f"{defense}: {' '.join(outcome.warnings)}",
             outcome_warnings.DefenseWarning,
-            stacklevel=3,
+            stacklevel=errors.users_level(),
         )
     return outcome

@@ -82,6 +82,7 @@ def test_ranges_that_accuracy_cannot_tell_apart_are_named():
     assert {"ImageNet mean/std", "CIFAR mean/std"} <= alike
     assert "[0, 255]" not in alike
     (warning,) = noted
+    assert warning.filename == __file__
     assert all(name in str(warning.message) for name in alike)
     assert "`preprocess=` says which is right" in found.doubt
 

@@ -1,9 +1,13 @@
 """What the classifier at hand is, and what it answers."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.files import messages
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import facts
 from tfbackdoor.network import graph
@@ -73,15 +77,46 @@ def gives_logits(classifier: keras.Model) -> bool:
 
 def scores_of(classifier: keras.Model, images) -> np.ndarray:
     """The scores of images, float32 `(batch, classes)`, batch by batch."""
-    images = keras.ops.convert_to_tensor(images)
     size = batch_size.batch_size_for(classifier)
+    return _in_batches(lambda x: _float_scores(classifier, x), images, size)
+
+
+def compiled_scores(classifier: keras.Model) -> Callable:
+    """As `scores_of`, a function of images alone, compiled for many of them.
+
+    It is to be used at once: what the classifier computes with beside its
+    variables stays as it is now.
+
+    Raises:
+        ValueError: where TensorFlow cannot compile the classifier, which all
+            that this package does with it needs.
+    """
+    images = tf.TensorSpec((None, *image_shape(classifier)), tf.float32)
+    compiled = tf.function(
+        functools.partial(_float_scores, classifier),
+        input_signature=[images],
+        autograph=False,
+    )
+    try:
+        compiled.get_concrete_function()
+    except Exception as error:
+        raise ValueError(
+            "`classifier` must be a model that TensorFlow can compile, as its "
+            f"`predict` does. Received: {classifier.name}, which fails with: "
+            f"{messages.one_line(error, limit=300)}"
+        ) from error
+    size = batch_size.batch_size_for(classifier)
+    return lambda images: _in_batches(compiled, images, size)
+
+
+def _float_scores(classifier, images):
+    return keras.ops.cast(graph.call(classifier, images), "float32")
+
+
+def _in_batches(function, images, size):
+    images = keras.ops.convert_to_tensor(images)
     parts = [
-        keras.ops.convert_to_numpy(
-            keras.ops.cast(
-                graph.call(classifier, images[start : start + size]),
-                "float32",
-            )
-        )
+        keras.ops.convert_to_numpy(function(images[start : start + size]))
         for start in range(0, len(images), size)
     ]
     return np.concatenate(parts)

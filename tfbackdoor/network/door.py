@@ -116,6 +116,7 @@ def admit(
     is_new = not facts.facts_of(classifier).is_admitted
     if is_new:
         refusals.check_weights(classifier)
+    scores_of = classifiers.compiled_scores(conforming) if is_new else None
     values = _value_range(
         classifier,
         conforming,
@@ -123,13 +124,16 @@ def admit(
         preprocess=preprocess,
         above_chance=above_chance,
         name=name,
+        scores_of=scores_of,
     )
     adapted = values.adapt(conforming)
     if preprocess is not None and adapted is classifier:
         # What its owner says holds for this call alone.
         adapted = adapting.adapt(classifier, lambda images: images)
     if is_new:
-        _check_scores(adapted, found.sample[0])
+        if adapted is not conforming:
+            scores_of = classifiers.compiled_scores(adapted)
+        _check_scores(adapted.name, scores_of, found.sample[0])
     if differentiable:
         _check_gradient(adapted, found.sample[0])
     if copyable:
@@ -157,14 +161,14 @@ def _value_range(classifier, conforming, sample, **settings):
     return values
 
 
-def _check_scores(classifier, images):
+def _check_scores(name, scores_of, images):
     """Raises ValueError on scores that are no numbers."""
-    scores = classifiers.scores_of(classifier, images[:_COMPARED])
+    scores = scores_of(images[:_COMPARED])
     wrong = (np.isnan(scores) | (scores == np.inf)).any(axis=1).sum()
     if wrong:
         raise ValueError(
             "`classifier` must give scores that are finite numbers. Received: "
-            f"{classifier.name}, which does not for {wrong} of {len(scores)} "
+            f"{name}, which does not for {wrong} of {len(scores)} "
             "images."
         )
 

@@ -9,6 +9,7 @@ import weakref
 
 import keras
 
+from tfbackdoor import errors
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
@@ -56,7 +57,7 @@ def load_classifier(
     if allow_unsafe_code:
         warnings.warn(
             f"allow_unsafe_code=True: whatever code is in {path} is run now.",
-            stacklevel=2,
+            stacklevel=errors.users_level(),
         )
     _check_size(image_size)
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)

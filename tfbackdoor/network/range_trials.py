@@ -1,5 +1,7 @@
 """How a classifier answers under each range, and which is to be believed."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -36,15 +38,18 @@ class Trial:
         classifier: built Keras classifier.
         function: what is done to images in [0, 1] before it.
         images, labels: the sample, arrays.
+        scores_of: what gives scores of images, default
+            `classifiers.scores_of` of the classifier.
     """
 
-    def __init__(self, classifier, function, images, labels):
+    def __init__(self, classifier, function, images, labels, scores_of=None):
+        scores_of = scores_of or functools.partial(
+            classifiers.scores_of, classifier
+        )
         size = batch_size.batch_size_for(classifier)
         scores = np.concatenate(
             [
-                classifiers.scores_of(
-                    classifier, function(tf.constant(images[i : i + size]))
-                )
+                scores_of(function(tf.constant(images[i : i + size])))
                 for i in range(0, len(images), size)
             ]
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from tfbackdoor import errors
 from tfbackdoor import rates
 from tfbackdoor.data import pairs as pairs_module
 from tfbackdoor.network import adapting
@@ -143,11 +144,13 @@ def range_of_sample(
     preprocess=None,
     above_chance: bool = True,
     name: str = "clean",
+    scores_of: Callable | None = None,
 ) -> ValueRange:
     """As `find_value_range`, on `(images, labels)` drawn from all.
 
     Where accuracy need not be `above_chance`, images stay as they are if the
     classifier gives the same answers under all ranges: none is to blame.
+    `scores_of` gives scores of images, default a `compiled_scores`.
     """
     shape, labels = classifiers.image_shape(classifier), sample[1]
     if preprocess is not None:
@@ -159,7 +162,7 @@ def range_of_sample(
             range_trials.check_above_chance(tried, given, labels, name=name)
         return ValueRange(given, {given: tried[given].accuracy}, function)
     known = preprocessing.known_ranges(shape[-1])
-    tried = _trials(classifier, sample, known)
+    tried = _trials(classifier, sample, known, scores_of)
     best, certain = range_trials.best_of(tried), range_trials.is_enough(sample)
     if not above_chance and range_trials.answer_alike(tried):
         best, certain = preprocessing.UNIT, False
@@ -174,15 +177,20 @@ def range_of_sample(
     rivals = range_trials.rivals_of(tried, best) if certain else ()
     values = ValueRange(best, accuracies, known[best], certain, rivals)
     if values.doubt:
-        warnings.warn(values.doubt, RangeWarning, stacklevel=2)
+        warnings.warn(
+            values.doubt, RangeWarning, stacklevel=errors.users_level()
+        )
     return values
 
 
-def _trials(classifier, sample, known):
+def _trials(classifier, sample, known, scores_of=None):
     """From range to trial; [0, 1] alone where no other can be better."""
+    scores_of = scores_of or classifiers.compiled_scores(classifier)
     tried = {}
     for name, function in known.items():
-        tried[name] = range_trials.Trial(classifier, function, *sample)
+        tried[name] = range_trials.Trial(
+            classifier, function, *sample, scores_of
+        )
         is_unit = name == preprocessing.UNIT
         if is_unit and range_trials.is_enough(sample) and tried[name].suffices:
             break
@@ -251,8 +259,9 @@ def clearly_right(
     given = range_trials.Trial(classifier, unit, *sample).accuracy
     if given.interval[1] >= rates.Rate(count, count).interval[0]:
         return None
+    scores_of = classifiers.compiled_scores(classifier)
     tried = {
-        name: range_trials.Trial(classifier, function, *sample)
+        name: range_trials.Trial(classifier, function, *sample, scores_of)
         for name, function in known.items()
     }
     best = range_trials.best_of(tried)
