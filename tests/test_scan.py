@@ -6,8 +6,11 @@ import numpy as np
 import planted
 import pytest
 import specimens
+import tensorflow as tf
 
 import tfbackdoor
+from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import perturbed_answers
 from tfbackdoor.network import batch_size
 from tfbackdoor.scanning import patch_inversion
 
@@ -225,6 +228,24 @@ def test_probability_grows_with_all_signals_of_one_class():
     chances = [x.probability for x in (nothing, one, other, same)]
     assert 0.0 < chances[0] < chances[1] <= chances[2] < chances[3] < 1.0
     assert nothing.probability < 0.5 < _signals(one_to_one=[1] * 6).probability
+
+
+def test_two_replicas_find_the_epsilon_and_the_errors_of_one(two_replicas):
+    found = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        batches = tfbackdoor.training_batches(
+            planted.images(60), 32, replacement=True
+        )
+        with strategy.scope():
+            probe = perturbed_answers.PerturbedAnswers(planted.classifier())
+            epsilon = calibration.find_epsilon(probe, batches)
+            answers = probe.answer(batches.take(3), epsilon)
+        found.append((epsilon, answers.loss, answers.mistaken))
+    alone, together = found
+    assert alone[0] == together[0]
+    assert alone[1] == pytest.approx(together[1], rel=1e-4)
+    np.testing.assert_array_equal(alone[2], together[2])
+    assert 0 < alone[2].sum() <= 96
 
 
 def test_errors_under_perturbation_gather_in_the_planted_target():

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfbackdoor.data import sampling
 from tfbackdoor.defenses import calibration
+from tfbackdoor.defenses import perturbed_answers
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import devices
@@ -102,13 +103,12 @@ def scan(
         seed=seed,
         replacement=True,
     )
-    if epsilon is None:
-        epsilon = calibration.choose_epsilon(
-            classifier, batches, seed=seed, precision=precision
-        )
-    shares = neuron_perturbation.error_shares(
-        classifier, batches, epsilon, seed=seed, precision=precision
+    probe = perturbed_answers.PerturbedAnswers(
+        classifier, seed=seed, precision=precision
     )
+    if epsilon is None:
+        epsilon = calibration.find_epsilon(probe, batches)
+    shares = neuron_perturbation.find_error_shares(probe, batches, epsilon)
     references, candidates = _classes_to_search(
         classifier,
         clean,

@@ -85,7 +85,7 @@ def make_low_frequency_trigger(
     def of_amplitudes(amplitudes):
         return tf.einsum("yi,xj,ijc->yxc", rows, columns, amplitudes)
 
-    @tf.function
+    @tf.function(autograph=False)
     def descend(amplitudes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(amplitudes)

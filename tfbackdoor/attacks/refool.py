@@ -106,7 +106,7 @@ def success_rates(reflections, classifier, images, target, precision=None):
     """Share of `images` that each reflection brings to `target`, `(count,)`."""
     view = compute_view.ComputeView(classifier, precision)
 
-    @tf.function
+    @tf.function(autograph=False)
     def rates(layers, alphas):
         def rate(reflection):
             scores, _ = view(

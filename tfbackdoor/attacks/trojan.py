@@ -116,7 +116,7 @@ def make_trojan_trigger(
 
     chosen = _best_connected(features.head, is_movable, neurons)
 
-    @tf.function
+    @tf.function(autograph=False)
     def ascend(pattern):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(pattern)

@@ -224,22 +224,6 @@ class AdversarialNeuronPruning(mask_training.MaskTraining):
             )
         return perturbation
 
-    def perturbed_scores(self, images, labels):
-        """What the classifier gives under the worst perturbation found.
-
-        Args:
-            images: `(batch, height, width, channels)`, float32 in [0, 1].
-            labels: `(batch,)` integers.
-
-        Returns:
-            Tensor `(batch, classes)`, by batch statistics as in training.
-        """
-        batch = (images, labels, None)
-        perturbation = self.ascend(batch, self.initial_perturbation())
-        values = masking.masked_values(self.neurons, self.masks, perturbation)
-        outputs, _ = self._view(images, training=True, values=values)
-        return outputs
-
     def get_config(self):
         return {
             **super().get_config(),

@@ -7,10 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import augmentation
-from tfbackdoor.defenses import adversarial_neuron_pruning
+from tfbackdoor.defenses import perturbed_answers
 from tfbackdoor.network import classifiers
-from tfbackdoor.training import classifier_training as training_module
-from tfbackdoor.training import optimizers
 
 _RANGE = (0.01, 1.0)
 _BISECTIONS = 6
@@ -46,31 +44,29 @@ def choose_epsilon(
     Returns:
         epsilon in [0.01, 1].
     """
-    wanted = loss_in_classes * math.log(classifiers.class_count(classifier))
-    probe = PerturbedLoss(classifier, seed=seed, precision=precision)
-    probe.compile(optimizers.CoupledSGD(0.0))
+    probe = perturbed_answers.PerturbedAnswers(
+        classifier, seed=seed, precision=precision
+    )
+    return find_epsilon(probe, clean, loss_in_classes)
+
+
+def find_epsilon(
+    probe: perturbed_answers.PerturbedAnswers,
+    clean: tf.data.Dataset,
+    loss_in_classes: float = 2.0,
+) -> float:
+    """As `choose_epsilon`, by a probe that may be used for more."""
+    classes = classifiers.class_count(probe.classifier)
+    wanted = loss_in_classes * math.log(classes)
     batches = clean.take(_BATCHES).cache()
     low, high = _RANGE
     for _ in range(_BISECTIONS):
-        probe.epsilon = math.sqrt(low * high)
-        loss = probe.fit(batches, verbose=0).history["perturbed_loss"][-1]
-        if loss < wanted:
-            low = probe.epsilon
+        epsilon = math.sqrt(low * high)
+        if probe.answer(batches, epsilon).loss < wanted:
+            low = epsilon
         else:  # Or not a number: far too much.
-            high = probe.epsilon
+            high = epsilon
     return round(math.sqrt(low * high), 3)
-
-
-class PerturbedLoss(adversarial_neuron_pruning.AdversarialNeuronPruning):
-    """Only the loss under perturbation: no gradients of the masks."""
-
-    def train_step(self, data):
-        batch = keras.utils.unpack_x_y_sample_weight(data)
-        perturbation = self.ascend(batch, self.initial_perturbation())
-        loss, _, outputs = self._differentiate(batch, perturbation, [])
-        self.optimizer.iterations.assign_add(1)  # Seeds the perturbation.
-        training_module.log_losses(self, perturbed_loss=loss)
-        return self.compute_metrics(batch[0], batch[1], outputs, batch[2])
 
 
 def choose_augmentation(

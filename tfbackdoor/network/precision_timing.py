@@ -33,7 +33,7 @@ def _step(dtype):
     images = tf.ones([_IMAGES, _SIDE, _SIDE, _CHANNELS], dtype)
     kernel = tf.ones([3, 3, _CHANNELS, _CHANNELS], dtype)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients():
         with tf.GradientTape() as tape:
             tape.watch([images, kernel])

@@ -59,17 +59,27 @@ def largest_margins(
     at_once = batch_size.batch_size_for(
         classifier, most=_MOST_IMAGES, training=True
     )
-    ascend = _ascent(classifier, precision)
+    climb = _ascent(classifier, precision)
     wanted_of, start_of = np.divmod(np.arange(classes * count), count)
     margins = np.empty(classes * count)
     for group in batch_size.equal_groups(classes * count, at_once):
         wanted, start = wanted_of[group], start_of[group]
-        margins[group] = ascend(images[start], wanted).numpy()
+        margins[group] = _climbed(climb, images[start], wanted)
     return np.median(margins.reshape(classes, count), axis=1)
 
 
+def _climbed(climb, images, wanted):
+    """The margins that images reach."""
+    images = tf.constant(images)
+    for step in range(_STEPS):
+        rate = _RATE * (1.0 - step / _STEPS)
+        _, images = climb(images, wanted, tf.constant(rate))
+    margins, _ = climb(images, wanted, tf.constant(0.0))
+    return margins.numpy()
+
+
 def _ascent(classifier, precision):
-    """A function of images and classes that gives the margins reached."""
+    """A step of images towards classes: their margins, and the images moved."""
     view = compute_view.ComputeView(classifier, precision)
     gives_logits = classifiers.gives_logits(classifier) or _to_logits(view)
 
@@ -81,18 +91,15 @@ def _ascent(classifier, precision):
         others = tf.reduce_max(scores - _FAR * own, axis=-1)
         return tf.reduce_sum(scores * own, axis=-1) - others
 
-    @tf.function
-    def ascend(images, wanted):
-        for step in tf.range(_STEPS):
-            with tf.GradientTape() as tape:
-                tape.watch(images)
-                margins = margins_of(images, wanted)
-            way = tf.sign(tape.gradient(margins, images))
-            rate = _RATE * (1.0 - tf.cast(step, way.dtype) / _STEPS)
-            images = tf.clip_by_value(images + rate * way, 0.0, 1.0)
-        return margins_of(images, wanted)
+    @tf.function(autograph=False)
+    def climb(images, wanted, rate):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            margins = margins_of(images, wanted)
+        way = tf.sign(tape.gradient(margins, images))
+        return margins, tf.clip_by_value(images + rate * way, 0.0, 1.0)
 
-    return ascend
+    return climb
 
 
 def _to_logits(view):

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor.defenses import adversarial_neuron_pruning
-from tfbackdoor.network import classifiers
+from tfbackdoor.defenses import perturbed_answers
 
 _DRAWS = 6
 
@@ -34,18 +33,17 @@ def error_shares(
         `(classes,)` floats that add up to 1, over 6 batches with a
         perturbation each; zeros where no answer is wrong.
     """
-    anp = adversarial_neuron_pruning.AdversarialNeuronPruning(
-        classifier, epsilon=epsilon, precision=precision
+    probe = perturbed_answers.PerturbedAnswers(
+        classifier, seed=seed, precision=precision
     )
-    anp.compile()
-    # All replicas see the same batches, so that any number finds the same.
-    strategy = tf.distribute.get_strategy()
-    wrong = np.zeros(classifiers.class_count(classifier))
-    for draw, (images, labels) in enumerate(clean.take(_DRAWS)):
-        anp.seed = seed + draw
-        scores = strategy.run(anp.perturbed_scores, (images, labels))
-        first, *_ = strategy.experimental_local_results(scores)
-        answers = np.argmax(first, axis=1)
-        mistaken = answers[answers != labels.numpy()]
-        wrong += np.bincount(mistaken, minlength=len(wrong))
-    return wrong / max(wrong.sum(), 1.0)
+    return find_error_shares(probe, clean, epsilon)
+
+
+def find_error_shares(
+    probe: perturbed_answers.PerturbedAnswers,
+    clean: tf.data.Dataset,
+    epsilon: float,
+) -> np.ndarray:
+    """As `error_shares`, by a probe that may be used for more."""
+    mistaken = probe.answer(clean.take(_DRAWS), epsilon).mistaken
+    return mistaken / max(mistaken.sum(), 1)

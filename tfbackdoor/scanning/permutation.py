@@ -119,7 +119,7 @@ class UntargetedInversion(inversion.TriggerInversion):
         self.optimizer.apply(gradients, triggers)
         return {"loss": tf.reduce_mean(losses)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def answers(self, images):
         """`(triggers, batch)` integers."""
         return tf.argmax(self(images), axis=-1)

@@ -57,7 +57,7 @@ def wave_answers(
     classes = classifiers.class_count(classifier)
     at_once = batch_size.batch_size_for(classifier, most=_AT_ONCE)
 
-    @tf.function
+    @tf.function(autograph=False)
     def answer(images, wave):
         waved = tf.clip_by_value(images + wave, 0.0, 1.0)
         return tf.argmax(view(waved, training=False)[0], axis=-1)
