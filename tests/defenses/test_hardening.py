@@ -254,6 +254,20 @@ def test_a_share_is_judged_on_the_same_images_as_the_classifier_before(
         assert (loss.lost, loss.won, loss.total) == (0.0, 0.0, 60.0)
 
 
+def test_no_share_below_one_that_is_affordable_is_scored():
+    classifier = planted.classifier()
+    same = [classifier.get_weights()]
+    ruined = [[-9.0 * weight for weight in same[0]]]
+    run = run_settings.RunSettings(verbose=0, padding=0, flip=False)
+
+    def scored(weights):
+        images = [planted.images(30)]
+        return [*harden._losses(classifier, weights, images, run, budget=0.0)]
+
+    assert scored(same) == [1.0]
+    assert scored(ruined)[0] == 1.0 and len(scored(ruined)) > 1
+
+
 def test_augmented_images_judge_only_where_they_are_tolerated():
     """Always class 0 is right for a sixth of the images, wherever they are."""
     classifier = planted.classifier()

@@ -161,7 +161,9 @@ def harden_within(
         )
         most = max_strength if factor == 1.0 else 1.0
         shares = sorted({min(share, most) for share in _SHARES})
-        losses = _losses(classifier, tuned, judges, run, shares)
+        losses = _losses(
+            classifier, tuned, judges, run, shares, budget=max_accuracy_drop
+        )
         share = strongest_share(losses, max_accuracy_drop)
         if share:
             break
@@ -180,8 +182,10 @@ def _harden_or_diverge(*arguments, **settings):
         return []
 
 
-def _losses(classifier, tuned, judges, run, shares=_SHARES):
+def _losses(classifier, tuned, judges, run, shares=_SHARES, *, budget=None):
     """What each share costs on images that the weights have not seen.
+
+    The largest first; those below one that costs at most `budget` are left out.
 
     Each image is scored several times, augmented, which tells more of it than
     once; but untouched where the classifier before is worse at augmented ones:
@@ -193,6 +197,7 @@ def _losses(classifier, tuned, judges, run, shares=_SHARES):
         judges: data sets of clean images.
         run: how images are augmented.
         shares: how much of the way to the weights.
+        budget: clean accuracy that may be lost, or None.
     """
     if not tuned:
         return {}
@@ -225,10 +230,16 @@ def _losses(classifier, tuned, judges, run, shares=_SHARES):
     drop = untouched.clean_accuracy.value - before.clean_accuracy.value
     if drop > _DROP_BY_CHANCE:
         draws, before = 1, untouched
-    return {
-        share: rates.accuracy_loss(before, score(share, draws), draws=draws)
-        for share in shares
-    }
+    losses = {}
+    for share in sorted(shares, reverse=True):
+        losses[share] = rates.accuracy_loss(
+            before, score(share, draws), draws=draws
+        )
+        if budget is not None and rates.within_budget(
+            losses[share].value, budget
+        ):
+            break
+    return losses
 
 
 def harden(
