@@ -9,7 +9,7 @@ flags.DEFINE_integer(
     "clean_images",
     None,
     "Clean images to use; default 500, in nad and defend 2500, 5 % of "
-    "CIFAR-10.",
+    "CIFAR-10, or all where there are fewer and --attacker_share is 0.",
     1,
 )
 flags.DEFINE_integer(
@@ -27,9 +27,11 @@ def load(count: int = 500):
     """The defender's clean images, in memory; `count` without the flag."""
     import tfbackdoor
 
+    training = images.load("train")
     if FLAGS.clean_images is not None:
         count = FLAGS.clean_images
-    training = images.load("train")
+    elif FLAGS.attacker_share == 0.0:
+        count = min(count, int(training.cardinality()))
     _check_count(training, count)
     _, clean = training_split.split(
         training,

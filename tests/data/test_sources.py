@@ -39,9 +39,29 @@ def test_npz_of_bytes_becomes_the_unit_range(tmp_path):
     assert labels.tolist() == [1, 0] and labels.dtype == np.int64
 
 
-def test_npz_without_the_split_names_what_it_holds(tmp_path):
-    np.savez(tmp_path / "d.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match=r"test_images.*with \['x'\]"):
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (("images", "labels"), "train"),
+        (("x_train", "y_train"), "train"),
+        (("x_test", "y_test"), "test"),
+        (("val_images", "val_labels"), "val"),
+    ],
+)
+def test_npz_of_other_names(tmp_path, names, split):
+    values = np.full((3, 4, 4), 51, "uint8"), np.array([2, 0, 1])
+    np.savez(tmp_path / "d.npz", **dict(zip(names, values)))
+    images, labels = _arrays(tfbackdoor.load_images(tmp_path / "d.npz", split))
+    np.testing.assert_allclose(images, 0.2, rtol=1e-6)
+    assert labels.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["x", "images", "x_train"])
+def test_npz_without_the_split_names_what_it_holds(tmp_path, name):
+    np.savez(tmp_path / "d.npz", **{name: np.zeros(3), "labels": np.zeros(3)})
+    with pytest.raises(
+        tfbackdoor.data.MissingSplitError, match=rf"test_images.*'{name}'"
+    ):
         tfbackdoor.load_images(tmp_path / "d.npz", "test")
 
 

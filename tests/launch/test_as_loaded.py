@@ -118,7 +118,10 @@ def test_sizes_that_are_none_are_refused(tmp_path, flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["purify"], "--clean_images must be at most 120, what"),
+        (
+            ["purify", "--clean_images=121"],
+            "--clean_images must be at most 120, what",
+        ),
         (
             ["defend", "--defense=nad", "--setting=epochs=x", "--smoke"],
             "`epochs` must be a whole number >= 1. Received: epochs='x'",
@@ -132,12 +135,13 @@ def test_sizes_that_are_none_are_refused(tmp_path, flags, message):
 )
 def test_flags_that_no_method_can_follow_are_refused(tmp_path, flags, message):
     planted.classifier().save(tmp_path / "model.keras")
-    count = [] if flags == ["purify"] else ["--clean_images=60"]
+    command, *others = flags
     result = commands.here(
-        *flags,
+        command,
+        "--clean_images=60",
+        *others,
         f"--classifier={tmp_path / 'model.keras'}",
         "--attacker_share=0",
-        *count,
         *_data(tmp_path),
     )
     assert result.returncode == 1
@@ -146,3 +150,26 @@ def test_flags_that_no_method_can_follow_are_refused(tmp_path, flags, message):
         "model.keras",
         "images.npz",
     }
+
+
+def test_clean_images_alone_will_do(tmp_path):
+    """All of a file with neither a test split nor 500 images are taken."""
+    planted.classifier().save(tmp_path / "model.keras")
+    images, labels = next(iter(planted.images(90).batch(90)))
+    np.savez(tmp_path / "clean.npz", images=images, labels=labels)
+    command = [
+        "purify",
+        "--smoke",
+        f"--classifier={tmp_path / 'model.keras'}",
+        f"--dataset={tmp_path / 'clean.npz'}",
+        "--attacker_share=0",
+        f"--output={tmp_path / 'out'}",
+    ]
+    result = commands.here(*command)
+    assert result.returncode == 0, result.stderr
+    assert "No split test: held-out clean images alone" in result.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert sum(report["clean_images"]) == 90 and report["test_scores"] == {}
+    result = commands.here(*command, "--test")
+    assert result.returncode == 1
+    assert "must hold the arrays test_images and test_labels" in result.stderr

@@ -13,8 +13,10 @@ from tfbackdoor.data.sampling import training_batches
 from tfbackdoor.data.sources import from_arrays
 from tfbackdoor.data.sources import image_tracks
 from tfbackdoor.data.sources import load_images
+from tfbackdoor.data.splits import MissingSplitError
 
 __all__ = [
+    "MissingSplitError",
     "augment",
     "count_classes",
     "from_arrays",

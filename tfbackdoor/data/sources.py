@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import class_numbers
+from tfbackdoor.data import splits
 from tfbackdoor.data import tar_archives
 from tfbackdoor.files import arrays
 from tfbackdoor.files import image_files
@@ -34,10 +35,12 @@ def load_images(
     Args:
         source: `"digits"` (embedded in the package: UCI handwritten digits,
             16x16x1, 10 classes); the path of an `.npz` file with arrays
-            `<split>_images` (uint8, or float in [0, 1]) and `<split>_labels`;
-            the path of a folder `<split>/<class>/<image file>`, or of a tar
-            archive of one, which is read in place; or any name of TensorFlow
-            Datasets, such as `"cifar10"` or `"cifar100"`.
+            `<split>_images` (uint8, or float in [0, 1]) and `<split>_labels`,
+            or `x_<split>` and `y_<split>`, or, of the split `"train"`,
+            `images` and `labels`; the path of a folder
+            `<split>/<class>/<image file>`, or of a tar archive of one, which
+            is read in place; or any name of TensorFlow Datasets, such as
+            `"cifar10"` or `"cifar100"`.
         split: `"train"` or `"test"`, or any split of that source.
         data_dir: where TFDS finds its data sets.
         download: bool, whether TFDS may download.
@@ -49,8 +52,9 @@ def load_images(
         once read.
 
     Raises:
-        ValueError: where the source, the split or an array is not there or
-            not as described; the message says what was expected.
+        MissingSplitError: a ValueError, where the source has no such split.
+        ValueError: where the source or an array is not there or not as
+            described; the message says what was expected.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
@@ -182,7 +186,7 @@ def _load_digits(split):
     test_count = round(_DIGITS_TEST_SHARE * len(labels))
     parts = {"test": order[:test_count], "train": order[test_count:]}
     if split not in parts:
-        raise ValueError(
+        raise splits.MissingSplitError(
             "`split` of the digits must be 'train' or 'test'. "
             f"Received: {split!r}"
         )
@@ -191,14 +195,21 @@ def _load_digits(split):
 
 
 def _load_npz(path, split):
-    names = [f"{split}_images", f"{split}_labels"]
     found = arrays.read_arrays(path)
-    if missing := [name for name in names if name not in found]:
-        raise ValueError(
-            f"`source` must hold the arrays {names}. "
-            f"Received: {path} without {missing}, with {sorted(found)}"
-        )
-    return from_arrays(*(found[name] for name in names))
+    pairs = [
+        (f"{split}_images", f"{split}_labels"),
+        (f"x_{split}", f"y_{split}"),
+    ]
+    if split == "train":
+        pairs.append(("images", "labels"))
+    for names in pairs:
+        if found.keys() >= set(names):
+            return from_arrays(*(found[name] for name in names))
+    expected = ", or ".join(" and ".join(names) for names in pairs)
+    raise splits.MissingSplitError(
+        f"`source` must hold the arrays {expected}. "
+        f"Received: {path} with {sorted(found)}"
+    )
 
 
 def _file(source):
@@ -228,11 +239,11 @@ def _folder_names(path, split):
 def _folder_builder(path, split):
     import tensorflow_datasets as tfds
 
-    splits = sorted(p.name for p in path.iterdir() if p.is_dir())
-    if split not in splits:
-        raise ValueError(
+    folders = sorted(p.name for p in path.iterdir() if p.is_dir())
+    if split not in folders:
+        raise splits.MissingSplitError(
             f"`source` must hold a folder {split}/<class>/<image file>. "
-            f"Received: {path} with the folders {splits}"
+            f"Received: {path} with the folders {folders}"
         )
     builder = tfds.folder_dataset.ImageFolder(str(path))
     if not builder.info.splits[split].num_examples:
@@ -299,7 +310,7 @@ def _as_supervised(builder, split):
             split=split, as_supervised=True, shuffle_files=False
         )
     except (ValueError, KeyError) as error:
-        raise ValueError(
+        raise splits.MissingSplitError(
             f"`split` must be one of {sorted(builder.info.splits)}, or a slice "
             f"of one. Received: {split!r}"
         ) from error

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import errors
+from tfbackdoor.data import splits as split_errors
 from tfbackdoor.files import image_files
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -101,7 +102,7 @@ def _read(path, split, *, contents=True):
             f"Received: {path}, which fails with: {errors.sentence(error)}"
         ) from error
     if not files:
-        raise ValueError(
+        raise split_errors.MissingSplitError(
             f"`source` must hold {split}/<class>/<image file> with .jpg, .jpeg "
             f"or .png images. Received: {path} with the splits {sorted(splits)}"
         )
