@@ -173,15 +173,7 @@ def purify(
         copyable=True,
     )
     original, clean = admitted.classifier, admitted.images
-    _check_count(clean)
-    _check_names(class_names, classifiers.class_count(original))
-    for attack in (poisoning, oracle):
-        poisoning_module.check(attack, original)
-    if retune and poisoning is None:
-        raise ValueError(
-            "`retune` must be False where `poisoning` does not say which "
-            "attack. Received: retune=True, poisoning=None"
-        )
+    _check(original, clean, class_names, (poisoning, oracle), retune)
     if test is not None:
         test = admitted.more(test)
     run = run_settings.RunSettings(
@@ -209,31 +201,27 @@ def purify(
     if always is not None:
         only_if_found = not always
     changes = found.verdict != "nothing found" or not only_if_found
-    purified, pruned, hardened, recovery = original, None, None, None
-    masks, skipped = {}, {}
+    purified, hardened = original, None
+    masks, skipped, pruned = {}, {}, None
     if changes and (prune or threshold is not None or oracle is not None):
-        run.announce(f"Learning neuron masks at epsilon {found.epsilon:.3g}")
-        masks, skipped = anp.learn_masks(
+        masks, skipped = _learn_masks(
             original,
-            _anp_batches(original, optimise, run),
+            optimise,
             run,
             epsilon=found.epsilon,
             alpha=alpha,
             iterations=iterations,
             learning_rate=mask_rate,
         )
-        run.announce("Scoring thresholds on held-out images")
-        pruned = anp.prune(
+        pruned = _prune(
             original,
             masks,
             judge,
             run,
             threshold=threshold,
             max_accuracy_drop=max_accuracy_drop,
-            confident=True,
             oracle=oracle,
         )
-        _check_above_chance(pruned, threshold)
         purified = pruned.classifier
     neurons = pruned.neurons if pruned else {}
     if changes and hardening_steps:
@@ -250,40 +238,40 @@ def purify(
             learning_rate=hardening_rate,
         )
         purified = hardened.classifier
-    suspects = found.suspects or [found.most_suspicious]
-    suspected = found.triggers.of(suspects)
-    at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
-    remaining = suspected.of([])
-    if changes and recovery_steps:
-        remaining = _worth_unlearning(found, suspected, at_work, max_share)
-    if len(remaining.targets) or (changes and recovery_steps and neurons):
-        run.announce("Unlearning the triggers that were found")
-        recovery = trigger_unlearning.recover(
-            purified,
-            original,
-            optimise,
-            judge,
-            run,
-            pruned=neurons,
-            triggers=remaining,
-            steps=recovery_steps
-            if neurons
-            else trigger_unlearning.steps_within(recovery_steps, at_work),
-            learning_rate=recovery_rate,
-            max_share=max_share,
-            max_opacity=max_opacity,
-            mixup=mixup,
-        )
-        purified = recovery.classifier
-        at_work = trigger_unlearning.still_at_work(purified, suspected, judge)
+    unlearned = _unlearn(
+        found,
+        purified,
+        original,
+        optimise,
+        judge,
+        run,
+        neurons=neurons,
+        steps=recovery_steps if changes else 0,
+        learning_rate=recovery_rate,
+        max_share=max_share,
+        max_opacity=max_opacity,
+        mixup=mixup,
+    )
+    purified = unlearned.classifier
     if purified is original:
         purified = copying.copy_classifier(original)
     retuned = None
     if retune:
         run.announce("Retuning a copy, five images poisoned")
-        retuned = retuning.retune_in(purified, optimise, poisoning, run)
+        retuned = retuning.retune(
+            purified,
+            optimise,
+            poisoning,
+            flip=flip,
+            padding=padding,
+            seed=seed,
+            precision=run.precision,
+            train_frozen=train_frozen,
+            verbose=verbose,
+        )
 
     run.announce("Scoring the classifier before and after")
+    recovery = unlearned.recovery
     report = purification.report_on(
         purification.Purification(
             original=original,
@@ -296,8 +284,8 @@ def purify(
             recovery=recovery,
             retuned=retuned,
             threshold=threshold,
-            unlearned=[k for k in suspects if k in remaining.targets],
-            left=at_work.targets.tolist(),
+            unlearned=unlearned.targets,
+            left=unlearned.left,
         ),
         clean=clean,
         judge=judge,
@@ -322,13 +310,21 @@ def purify(
     return admitted.restore(purified), report
 
 
-def _check_count(clean):
-    """Raises ValueError where there are too few clean images."""
+def _check(classifier, clean, class_names, attacks, retune):
+    """Raises ValueError where what was given does not go together."""
     count = sampling.cardinality(clean)
     if count < _LEAST_CLEAN:
         raise ValueError(
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
+        )
+    _check_names(class_names, classifiers.class_count(classifier))
+    for attack in attacks:
+        poisoning_module.check(attack, classifier)
+    if retune and attacks[0] is None:
+        raise ValueError(
+            "`retune` must be False where `poisoning` does not say which "
+            "attack. Received: retune=True, poisoning=None"
         )
 
 
@@ -344,6 +340,93 @@ def _check_names(class_names, classes):
         )
 
 
+def _learn_masks(classifier, images, run, **settings):
+    """ANP's masks by layer, and why other layers have none."""
+    run.announce(f"Learning neuron masks at epsilon {settings['epsilon']:.3g}")
+    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
+    batches = run.batches(images, most, replacement=True)
+    return anp.learn_masks(classifier, batches, run, **settings)
+
+
+def _prune(classifier, masks, judge, run, *, threshold, **settings):
+    """What is left of a classifier whose accuracy stays above chance."""
+    run.announce("Scoring thresholds on held-out images")
+    pruned = anp.prune(
+        classifier,
+        masks,
+        judge,
+        run,
+        threshold=threshold,
+        confident=True,
+        **settings,
+    )
+    if pruned.chosen is None:
+        raise ValueError(
+            "`threshold` must leave accuracy above chance; from "
+            f"{pruned.curve[-1].threshold} on it does not. Received: "
+            f"threshold={threshold}"
+        )
+    return pruned
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Unlearned:
+    """A classifier, whose triggers it unlearned, and whose still work."""
+
+    classifier: keras.Model
+    recovery: trigger_unlearning.Recovery | None
+    targets: list[int]
+    left: list[int]
+
+
+def _unlearn(
+    found,
+    hardened,
+    original,
+    optimise,
+    judge,
+    run,
+    *,
+    neurons,
+    steps,
+    max_share,
+    **settings,
+):
+    """Unlearns the triggers of suspects; wins back what pruning cost."""
+    suspects = found.suspects or [found.most_suspicious]
+    suspected = found.triggers.of(suspects)
+    at_work = trigger_unlearning.still_at_work(hardened, suspected, judge)
+    triggers = suspected.of([])
+    if steps:
+        triggers = _worth_unlearning(found, suspected, at_work, max_share)
+    if not steps or not (neurons or len(triggers.targets)):
+        return _Unlearned(hardened, None, [], at_work.targets.tolist())
+    run.announce("Unlearning the triggers that were found")
+    if not neurons:
+        steps = trigger_unlearning.steps_within(steps, at_work)
+    recovery = trigger_unlearning.recover(
+        hardened,
+        original,
+        optimise,
+        judge,
+        run,
+        pruned=neurons,
+        triggers=triggers,
+        steps=steps,
+        max_share=max_share,
+        **settings,
+    )
+    left = trigger_unlearning.still_at_work(
+        recovery.classifier, suspected, judge
+    )
+    return _Unlearned(
+        recovery.classifier,
+        recovery,
+        [k for k in suspects if k in triggers.targets],
+        left.targets.tolist(),
+    )
+
+
 def _worth_unlearning(found, triggers, at_work, max_share):
     """Those triggers of suspects that are small, or unusual and still work.
 
@@ -356,18 +439,3 @@ def _worth_unlearning(found, triggers, at_work, max_share):
         unusual = np.flatnonzero(found.anomalies >= found.limits[0])
         worth = [*worth, *at_work.of(unusual).targets]
     return triggers.of(worth)
-
-
-def _anp_batches(classifier, images, run):
-    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
-    return run.batches(images, most, replacement=True)
-
-
-def _check_above_chance(pruned, threshold):
-    """Raises ValueError where the curve ended before a given threshold."""
-    if pruned.chosen is None:
-        raise ValueError(
-            "`threshold` must leave accuracy above chance; from "
-            f"{pruned.curve[-1].threshold} on it does not. Received: "
-            f"threshold={threshold}"
-        )

@@ -29,6 +29,7 @@ def retune(
     padding: int = 4,
     seed: int = 0,
     precision: str | None = None,
+    train_frozen: bool = True,
     preprocess=None,
     verbose="auto",
 ) -> keras.Model:
@@ -51,7 +52,7 @@ def retune(
         learning_rate: float > 0, of SGD with momentum 0.9 (0.01).
         flip, padding: how images are augmented, see `defend`.
         seed: int, which images are poisoned, and of every draw.
-        precision: see `ClassifierTraining`.
+        precision, train_frozen: see `ClassifierTraining`.
         preprocess: see `purify`.
         verbose: Keras' verbosity.
 
@@ -68,54 +69,20 @@ def retune(
         differentiable=True,
         copyable=True,
     )
-    run = run_settings.RunSettings(
-        flip=flip,
-        padding=padding,
-        seed=seed,
-        precision=precision,
-        verbose=verbose,
-    )
-    tuned = retune_in(
-        admitted.classifier,
-        admitted.images,
-        poisoning,
-        run,
-        poisoned=poisoned,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-    )
-    return admitted.restore(tuned)
-
-
-def retune_in(
-    classifier: keras.Model,
-    clean: tf.data.Dataset,
-    poisoning: poisoning_module.Poisoning,
-    run: run_settings.RunSettings,
-    *,
-    poisoned: int = 5,
-    epochs: int = 5,
-    batch_size: int = 128,
-    learning_rate: float = 0.01,
-) -> keras.Model:
-    """As `retune`, of a classifier and images that came through the door."""
-    images = _poison_a_few(clean, poisoning, poisoned, run.seed)
-    tuned = copying.copy_classifier(classifier)
+    run = run_settings.RunSettings(flip=flip, padding=padding, seed=seed)
+    images = _poison_a_few(admitted.images, poisoning, poisoned, seed)
+    tuned = copying.copy_classifier(admitted.classifier)
     training = classifier_training.ClassifierTraining(
-        tuned,
-        precision=run.precision,
-        synchronised=run.synchronised,
-        train_frozen=run.train_frozen,
+        tuned, precision=precision, train_frozen=train_frozen
     )
     training.compile(optimizers.CoupledSGD(learning_rate))
     training.fit(
         run.batches(images, batch_size),
         epochs=epochs,
         callbacks=[classifier_training.StopOnNaN()],
-        verbose=run.verbose,
+        verbose=verbose,
     )
-    return tuned
+    return admitted.restore(tuned)
 
 
 def _poison_a_few(images, poisoning, count, seed):
