@@ -11,7 +11,8 @@ goes on. Without `--networks` it prints the table: a row for each network, a
 column for each defense. With `--retune=CLEAN` it also tells what the retuning
 attack brings back, of the defended network and of the clean one in that folder.
 `--defenses no_hardening no_unlearning pruned` is `purify` without one of its
-steps, and with ANP's pruning before them.
+steps, and with ANP's pruning before them; `anp+ft_sam` is one after the other,
+with the seconds of the last.
 """
 
 import argparse
@@ -93,19 +94,15 @@ def add_rows(folder, arguments):
             arguments.retune / "classifier.keras"
         )
         clean_again = after_retuning(network, test, poisoning, arguments)
+    left = {"": classifier}
     for defense in wanted:
+        earlier, _, last = defense.rpartition("+")
+        if earlier not in left:
+            outcome = defended(earlier, classifier, clean, arguments)
+            left[earlier] = outcome.classifier
         start = time.monotonic()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            outcome = tfbackdoor.defend(
-                "purify" if defense in _VARIANTS else defense,
-                classifier,
-                clean,
-                seed=arguments.seed,
-                flip=arguments.flip,
-                verbose=0,
-                **_VARIANTS.get(defense, {}),
-            )
+        outcome = defended(last, left[earlier], clean, arguments)
+        left[defense] = outcome.classifier
         seconds = time.monotonic() - start
         after = percentages(outcome.classifier, test, poisoning)
         again = after_retuning(outcome.classifier, test, poisoning, arguments)
@@ -133,6 +130,21 @@ def add_rows(folder, arguments):
             again,
             clean_again,
             flush=True,
+        )
+
+
+def defended(defense, classifier, clean, arguments):
+    """What a defense, or a variant of `purify`, makes of a classifier."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tfbackdoor.defend(
+            "purify" if defense in _VARIANTS else defense,
+            classifier,
+            clean,
+            seed=arguments.seed,
+            flip=arguments.flip,
+            verbose=0,
+            **_VARIANTS.get(defense, {}),
         )
 
 

@@ -12,27 +12,34 @@ _SHAPE, _CLASSES = (32, 32, 3), 10
 _WIDE_RESNET_TAPS = ("group1", "group2", "group3")
 
 
-def _images(count):
+def _images(count, classifier=None):
+    """Random images, and labels or what a classifier answers.
+
+    A `fit` tries other ranges of pixels where answers are wrong, as those of a
+    trained classifier are not.
+    """
     rng = np.random.default_rng(0)
-    return tfbackdoor.in_memory(
-        tfbackdoor.from_arrays(
-            rng.random((count, *_SHAPE), "float32"),
-            rng.integers(_CLASSES, size=count),
-        )
-    )
+    images = rng.random((count, *_SHAPE), "float32")
+    labels = rng.integers(_CLASSES, size=count)
+    if classifier is not None:
+        scores = classifier.predict(images, batch_size=256, verbose=0)
+        labels = np.argmax(scores, axis=1)
+    return tfbackdoor.in_memory(tfbackdoor.from_arrays(images, labels))
 
 
-def anp_batches(steps, batch_size=128):
+def anp_batches(steps, batch_size=128, classifier=None):
     """Augmented batches drawn with replacement from 500 images, as ANP's."""
+    images = _images(500, classifier)
     return tfbackdoor.augment(
-        tfbackdoor.training_batches(_images(500), batch_size, replacement=True)
+        tfbackdoor.training_batches(images, batch_size, replacement=True)
     ).take(steps)
 
 
-def nad_batches(steps, batch_size=64):
+def nad_batches(steps, batch_size=64, classifier=None):
     """An epoch of augmented batches, as NAD's."""
+    images = _images(steps * batch_size, classifier)
     return tfbackdoor.augment(
-        tfbackdoor.training_batches(_images(steps * batch_size), batch_size),
+        tfbackdoor.training_batches(images, batch_size),
         cutout_holes=1,
     )
 
@@ -47,7 +54,8 @@ def anp_iterations(count, *, width=1.0, precision="float32"):
     classifier = tfbackdoor.models.resnet18(_SHAPE, _CLASSES, width=width)
     anp = tfbackdoor.AdversarialNeuronPruning(classifier, precision=precision)
     anp.compile()
-    return functools.partial(anp.fit, anp_batches(count), verbose=0)
+    batches = anp_batches(count, classifier=classifier)
+    return functools.partial(anp.fit, batches, verbose=0)
 
 
 def convolutions(count, *, width=1.0, precision="float32", batch_size=128):
@@ -111,8 +119,9 @@ def nad_steps(count, *, epochs=1, precision="float32"):
         student, teacher, taps=_WIDE_RESNET_TAPS, precision=precision
     )
     nad.compile()
+    batches = nad_batches(count, classifier=student)
     return functools.partial(
-        nad.fit, nad_batches(count), epochs=epochs, decay_factor=1.0, verbose=0
+        nad.fit, batches, epochs=epochs, decay_factor=1.0, verbose=0
     )
 
 
