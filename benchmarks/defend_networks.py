@@ -18,6 +18,7 @@ with the seconds of the last.
 import argparse
 import json
 import pathlib
+import statistics
 import time
 import warnings
 
@@ -217,11 +218,13 @@ def print_means(rows, defenses):
             for r in backdoored
         ]
         left = [float(r["success"]) for r in backdoored]
+        seconds = [float(r["seconds"]) for r in backdoored]
         if left:
             print(
                 f"{name}: {len(left)} networks, attack success "
                 f"{sum(left) / len(left):.1f} % on average, {max(left):.1f} at "
-                f"most; {sum(lost) / len(lost):.1f} points lost on average"
+                f"most; {sum(lost) / len(lost):.1f} points lost on average; "
+                f"{statistics.median(seconds):.0f} seconds (median)"
             )
 
 

@@ -170,6 +170,6 @@ def _anomalies(triggers, classes, references):
     """The anomaly of each class, NaN where there is no trigger of it."""
     anomalies = np.full(classes, np.nan)
     anomalies[triggers.targets] = patch_inversion.anomaly_scores(
-        triggers.sizes, triggers.success, references=references
+        triggers.mean_sizes, triggers.success, references=references
     )
     return anomalies

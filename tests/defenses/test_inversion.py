@@ -30,6 +30,18 @@ def test_the_planted_trigger_is_found():
     assert brightness[7, 7] > 0.8
 
 
+def test_sizes_are_averaged_over_the_last_steps():
+    search = _search(planted.classifier(), [0, 3])
+    found = search.triggers()
+    np.testing.assert_allclose(
+        np.log(found.mean_sizes), np.log(found.sizes), atol=0.5
+    )
+    assert np.any(found.mean_sizes != found.sizes)
+    search.restart([1, 3])
+    begun = search.triggers()
+    np.testing.assert_allclose(begun.mean_sizes, begun.sizes, rtol=1e-5)
+
+
 def test_search_changes_no_variable_of_the_classifier():
     classifier = planted.classifier()
     before = classifier.get_weights()

@@ -19,6 +19,7 @@ from tfbackdoor.training import trainer
 
 _WANTED_SUCCESS = 0.95
 _PENALTY_STEP = 0.1
+_KEPT_OF_MEAN = 0.97
 _MASK_START = -2.0
 _LEAST_SHARE = 1e-3
 _BLOB_HEIGHT = 2.0
@@ -139,6 +140,13 @@ class TriggerInversion(trainer.Trainer):
             trainable=False,
             aggregation="mean",
         )
+        self.mean_log_sizes = self.add_weight(
+            name="mean_log_sizes",
+            shape=(count,),
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
+        )
         self._put_first_triggers()
 
     def _put_first_triggers(self):
@@ -150,6 +158,11 @@ class TriggerInversion(trainer.Trainer):
         self.target_classes.assign(np.reshape(self.targets, (count, 1)))
         self.penalties.assign(np.full(count, self.penalty))
         self.success.assign(np.zeros(count))
+        self.mean_log_sizes.assign(self._log_sizes())
+
+    def _log_sizes(self):
+        masks, _ = self.masks_and_patterns()
+        return tf.math.log(tf.reduce_sum(masks, [1, 2, 3]))
 
     def restart(self, targets) -> None:
         """Begins anew for as many other targets, without another trace.
@@ -183,6 +196,7 @@ class TriggerInversion(trainer.Trainer):
             start = variable.numpy()
             start[:count] = _logits(values)
             variable.assign(start)
+        self.mean_log_sizes.assign(self._log_sizes())
 
     @property
     def classifier(self) -> keras.Model:
@@ -277,12 +291,16 @@ class TriggerInversion(trainer.Trainer):
         }
 
     def _adapt(self, turned):
-        """Follows each trigger's success, and moves its penalty by it."""
+        """Follows success and size of each trigger, and moves its penalty."""
         success = 0.8 * self.success + 0.2 * turned
         direction = tf.sign(success - _WANTED_SUCCESS)
         self.success.assign(success)
         self.penalties.assign(
             self.penalties * tf.exp(_PENALTY_STEP * direction)
+        )
+        self.mean_log_sizes.assign(
+            _KEPT_OF_MEAN * self.mean_log_sizes
+            + (1.0 - _KEPT_OF_MEAN) * self._log_sizes()
         )
 
     def triggers(self) -> inverted_triggers.InvertedTriggers:
@@ -295,6 +313,7 @@ class TriggerInversion(trainer.Trainer):
             masks,
             patterns,
             keras.ops.convert_to_numpy(self.success),
+            np.exp(keras.ops.convert_to_numpy(self.mean_log_sizes)),
         )
 
     def get_config(self):

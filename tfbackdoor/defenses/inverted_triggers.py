@@ -16,12 +16,20 @@ class InvertedTriggers:
         patterns: float array `(triggers, height, width, channels)` in [0, 1].
         success: `(triggers,)` floats in [0, 1], the share of images of other
             classes that each turned to its target at the end.
+        mean_sizes: `(triggers,)` floats, pixels, the size of each averaged over
+            the last steps of the search, whose end is a matter of chance;
+            default `sizes`.
     """
 
     targets: np.ndarray
     masks: np.ndarray
     patterns: np.ndarray
     success: np.ndarray
+    mean_sizes: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.mean_sizes is None:
+            object.__setattr__(self, "mean_sizes", self.sizes)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -38,10 +46,10 @@ class InvertedTriggers:
 
     def _at(self, index):
         return InvertedTriggers(
-            self.targets[index],
-            self.masks[index],
-            self.patterns[index],
-            self.success[index],
+            *(
+                getattr(self, field.name)[index]
+                for field in dataclasses.fields(self)
+            )
         )
 
 

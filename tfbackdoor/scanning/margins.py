@@ -10,7 +10,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import structure
 
-_IMAGES, _FEW_CLASSES = 8, 20
+_IMAGES, _FEW_CLASSES = 16, 20
 _STEPS = 20
 _RATE = 0.1
 _MOST_IMAGES = 512
@@ -34,8 +34,8 @@ def largest_margins(
     done, logarithms of probabilities stand for them, which end at 85.
 
     Unlike the authors' 300 steps from 30 random images and the largest of the
-    30, these are 20 steps along the gradient's sign, 0.1 falling to 0, from 8
-    clean images (4 of more than 20 classes), and the median of the 8.
+    30, these are 20 steps along the gradient's sign, 0.1 falling to 0, from 16
+    clean images (8 of more than 20 classes), and the median of the 16.
 
     Args:
         classifier: built Keras classifier; it is not changed.

@@ -90,7 +90,7 @@ def anomaly_scores(sizes, success, references: int | None = None) -> np.ndarray:
     A trigger that did not succeed counts as the largest.
 
     Args:
-        sizes: `(classes,)` floats > 0, pixels.
+        sizes: `(classes,)` floats > 0, pixels, such as `mean_sizes`.
         success: `(classes,)` floats in [0, 1].
         references: int, how many of the first classes tell what is usual;
             default all.
