@@ -1,30 +1,23 @@
 """Hardening as strong as a budget of clean accuracy allows."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfbackdoor import evaluation
 from tfbackdoor import rates
-from tfbackdoor.data import augmentation
 from tfbackdoor.defenses import hardening
 from tfbackdoor.defenses import pruning
 from tfbackdoor.defenses import result
+from tfbackdoor.defenses import strength
 from tfbackdoor.network import batch_size as batch_size_module
 from tfbackdoor.network import copying
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 
-# How much of the way from the classifier before to the hardened one is gone.
-# Settled while looking at attack success, see docs/lab/results.md, "Hardening".
-_SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 _GENTLER = (1.0, 0.1, 0.01)
-_DRAWS = 6
-_DROP_BY_CHANCE = 0.03
 _WEIGHT_DECAY = 5e-4
 
 
@@ -137,7 +130,7 @@ def harden_within(
     the mean of the weights so found is what is hardened, so that nothing is
     hardened only to choose by. The strength is how much of the way there is
     gone from the weights before: the strongest whose cost in this
-    cross-validation is within the budget, see `strongest_share`; where none
+    cross-validation is within the budget, see `strength.strongest`; where none
     is, the learning rate is a tenth, then a hundredth.
 
     Args:
@@ -160,17 +153,17 @@ def harden_within(
             **settings,
         )
         most = max_strength if factor == 1.0 else 1.0
-        shares = sorted({min(share, most) for share in _SHARES})
-        losses = _losses(
+        shares = sorted({min(share, most) for share in strength.SHARES})
+        losses = strength.losses(
             classifier, tuned, judges, run, shares, budget=max_accuracy_drop
         )
-        share = strongest_share(losses, max_accuracy_drop)
+        share = strength.strongest(losses, max_accuracy_drop)
         if share:
             break
     loss = losses.get(share) or min(
         losses.values(), key=lambda loss: loss.value, default=None
     )
-    hardened = between(classifier, tuned, share)
+    hardened = strength.between(classifier, tuned, share)
     return Hardened(hardened, share, rate, loss, max_accuracy_drop)
 
 
@@ -180,66 +173,6 @@ def _harden_or_diverge(*arguments, **settings):
         return harden(*arguments, **settings)
     except classifier_training.TrainingDivergedError:
         return []
-
-
-def _losses(classifier, tuned, judges, run, shares=_SHARES, *, budget=None):
-    """What each share costs on images that the weights have not seen.
-
-    The largest first; those below one that costs at most `budget` are left out.
-
-    Each image is scored several times, augmented, which tells more of it than
-    once; but untouched where the classifier before is worse at augmented ones:
-    hardening would be credited for teaching it those.
-
-    Args:
-        classifier: the classifier before.
-        tuned: weights after hardening, for each of the judges, or none.
-        judges: data sets of clean images.
-        run: how images are augmented.
-        shares: how much of the way to the weights.
-        budget: clean accuracy that may be lost, or None.
-    """
-    if not tuned:
-        return {}
-    counter = evaluation.BatchCounter(classifier, replaced=classifier.weights)
-    images = batch_size_module.batch_size_for(classifier)
-
-    def batches(judge, draws):
-        if draws == 1:
-            return judge.batch(images)
-        return augmentation.augment(  # The same draws for all shares.
-            judge.repeat(draws).batch(images),
-            padding=run.padding,
-            flip=run.flip,
-            seed=run.seed,
-        )
-
-    def score(share, draws):
-        return rates.pool(
-            [
-                counter.scores(
-                    batches(judge, draws),
-                    _between(classifier, [weights], share),
-                )
-                for judge, weights in zip(judges, tuned)
-            ]
-        )
-
-    draws = _DRAWS if run.flip or run.padding else 1
-    untouched, before = score(0.0, 1), score(0.0, draws)
-    drop = untouched.clean_accuracy.value - before.clean_accuracy.value
-    if drop > _DROP_BY_CHANCE:
-        draws, before = 1, untouched
-    losses = {}
-    for share in sorted(shares, reverse=True):
-        losses[share] = rates.accuracy_loss(
-            before, score(share, draws), draws=draws
-        )
-        if budget is not None and rates.within_budget(
-            losses[share].value, budget
-        ):
-            break
-    return losses
 
 
 def harden(
@@ -307,55 +240,3 @@ def harden(
         )
         tuned.append(hardened.get_weights())
     return tuned
-
-
-def strongest_share(
-    losses: dict[float, rates.AccuracyLoss], budget: float
-) -> float:
-    """The largest share whose loss is at most `budget`, else the least or 0.
-
-    A few hundred images tell a loss to a few points: the least share is taken
-    unless it exceeds the budget and some of its loss is sure, see
-    `AccuracyLoss.exceeds`.
-    """
-    if not losses:
-        return 0.0
-    affordable = [
-        share
-        for share, loss in losses.items()
-        if rates.within_budget(loss.value, budget)
-    ]
-    if affordable:
-        return max(affordable)
-    least = min(losses)
-    return 0.0 if losses[least].exceeds(budget) else least
-
-
-def between(
-    classifier: keras.Model,
-    tuned: Sequence[Sequence[np.ndarray]],
-    share: float,
-) -> keras.Model:
-    """A copy whose weights lie between those before and a mean of others.
-
-    Args:
-        classifier: classifier, at `share` 0; it is not changed.
-        tuned: other weights of it, whose mean is at `share` 1.
-        share: float in [0, 1].
-    """
-    if not 0.0 <= share <= 1.0 or math.isnan(share):
-        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
-    copy = copying.copy_classifier(classifier)
-    if share:
-        copy.set_weights(_between(classifier, tuned, share))
-    return copy
-
-
-def _between(classifier, tuned, share):
-    """All weights at `share` of the way; whole numbers are the last's."""
-    return [
-        start + np.asarray(share, start.dtype) * (np.mean(ends, axis=0) - start)
-        if keras.backend.is_float_dtype(str(start.dtype))
-        else ends[-1]
-        for start, *ends in zip(classifier.get_weights(), *tuned, strict=True)
-    ]
