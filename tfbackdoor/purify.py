@@ -4,17 +4,14 @@ import dataclasses
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import purify_steps
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.attacks import retuning
 from tfbackdoor.data import sampling
-from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import harden
-from tfbackdoor.defenses import trigger_unlearning
-from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
@@ -26,7 +23,6 @@ from tfbackdoor.training import run_settings
 from tfbackdoor.training import setting_ranges
 
 _LEAST_CLEAN = 20
-_ANP_BATCH = 128
 _MOST_HARDENED = {"backdoored": 1.0, "suspicious": 0.5, "nothing found": 0.5}
 _NOT_SETTINGS = (
     "classifier",
@@ -204,7 +200,7 @@ def purify(
     purified, hardened = original, None
     masks, skipped, pruned = {}, {}, None
     if changes and (prune or threshold is not None or oracle is not None):
-        masks, skipped = _learn_masks(
+        masks, skipped = purify_steps.learn_masks(
             original,
             optimise,
             run,
@@ -213,7 +209,7 @@ def purify(
             iterations=iterations,
             learning_rate=mask_rate,
         )
-        pruned = _prune(
+        pruned = purify_steps.prune(
             original,
             masks,
             judge,
@@ -238,7 +234,7 @@ def purify(
             learning_rate=hardening_rate,
         )
         purified = hardened.classifier
-    unlearned = _unlearn(
+    unlearned = purify_steps.unlearn(
         found,
         purified,
         original,
@@ -338,104 +334,3 @@ def _check_names(class_names, classes):
             f"`class_names` must be a list of {classes} names, one per class. "
             f"Received: {class_names!r}"
         )
-
-
-def _learn_masks(classifier, images, run, **settings):
-    """ANP's masks by layer, and why other layers have none."""
-    run.announce(f"Learning neuron masks at epsilon {settings['epsilon']:.3g}")
-    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
-    batches = run.batches(images, most, replacement=True)
-    return anp.learn_masks(classifier, batches, run, **settings)
-
-
-def _prune(classifier, masks, judge, run, *, threshold, **settings):
-    """What is left of a classifier whose accuracy stays above chance."""
-    run.announce("Scoring thresholds on held-out images")
-    pruned = anp.prune(
-        classifier,
-        masks,
-        judge,
-        run,
-        threshold=threshold,
-        confident=True,
-        **settings,
-    )
-    if pruned.chosen is None:
-        raise ValueError(
-            "`threshold` must leave accuracy above chance; from "
-            f"{pruned.curve[-1].threshold} on it does not. Received: "
-            f"threshold={threshold}"
-        )
-    return pruned
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Unlearned:
-    """A classifier, whose triggers it unlearned, and whose still work."""
-
-    classifier: keras.Model
-    recovery: trigger_unlearning.Recovery | None
-    targets: list[int]
-    left: list[int]
-
-
-def _unlearn(
-    found,
-    hardened,
-    original,
-    optimise,
-    judge,
-    run,
-    *,
-    neurons,
-    steps,
-    max_share,
-    **settings,
-):
-    """Unlearns the triggers of suspects; wins back what pruning cost."""
-    suspects = found.suspects or [found.most_suspicious]
-    suspected = found.triggers.of(suspects)
-    at_work = trigger_unlearning.still_at_work(hardened, suspected, judge)
-    triggers = suspected.of([])
-    if steps:
-        triggers = _worth_unlearning(found, suspected, at_work, max_share)
-    if not steps or not (neurons or len(triggers.targets)):
-        return _Unlearned(hardened, None, [], at_work.targets.tolist())
-    run.announce("Unlearning the triggers that were found")
-    if not neurons:
-        steps = trigger_unlearning.steps_within(steps, at_work)
-    recovery = trigger_unlearning.recover(
-        hardened,
-        original,
-        optimise,
-        judge,
-        run,
-        pruned=neurons,
-        triggers=triggers,
-        steps=steps,
-        max_share=max_share,
-        **settings,
-    )
-    left = trigger_unlearning.still_at_work(
-        recovery.classifier, suspected, judge
-    )
-    return _Unlearned(
-        recovery.classifier,
-        recovery,
-        [k for k in suspects if k in triggers.targets],
-        left.targets.tolist(),
-    )
-
-
-def _worth_unlearning(found, triggers, at_work, max_share):
-    """Those triggers of suspects that are small, or unusual and still work.
-
-    A class of a clean classifier has large ones, by what it looks like: those
-    of a class that another signal gave away are left, and of all classes at
-    once.
-    """
-    worth = triggers.targets[triggers.masks.mean(axis=(1, 2, 3)) <= max_share]
-    if not found.all_to_all:
-        unusual = np.flatnonzero(found.anomalies >= found.limits[0])
-        worth = [*worth, *at_work.of(unusual).targets]
-    return triggers.of(worth)

@@ -21,7 +21,8 @@ from tfbackdoor.training import setting_ranges
 
 Scan = findings.Scan
 
-_PERTURBED_BATCH = 128
+# Each batch is perturbed in another way: many small ones tell most.
+_PERTURBED_BATCH, _CALIBRATION_BATCHES = 32, 8
 # Of more classes than both together only these are searched to the end.
 _CANDIDATES, _REFERENCES = 6, 14
 # A number per class each, whatever else the scan found.
@@ -107,7 +108,9 @@ def scan(
         classifier, seed=seed, precision=precision
     )
     if epsilon is None:
-        epsilon = calibration.find_epsilon(probe, batches)
+        epsilon = calibration.find_epsilon(
+            probe, batches, count=_CALIBRATION_BATCHES
+        )
     shares = neuron_perturbation.find_error_shares(probe, batches, epsilon)
     references, candidates = _classes_to_search(
         classifier,

@@ -12,7 +12,6 @@ from tfbackdoor.network import classifiers
 
 _RANGE = (0.01, 1.0)
 _BISECTIONS = 6
-_BATCHES = 2
 _BORNE_DROP = 0.1
 _LARGEST_CROP = 8
 _CROPPED_AT_ONCE = 64
@@ -54,11 +53,19 @@ def find_epsilon(
     probe: perturbed_answers.PerturbedAnswers,
     clean: tf.data.Dataset,
     loss_in_classes: float = 2.0,
+    *,
+    count: int = 2,
 ) -> float:
-    """As `choose_epsilon`, by a probe that may be used for more."""
+    """As `choose_epsilon`, by a probe that may be used for more.
+
+    Args:
+        probe: of the classifier.
+        clean, loss_in_classes: see `choose_epsilon`.
+        count: int > 0, batches that tell the loss.
+    """
     classes = classifiers.class_count(probe.classifier)
     wanted = loss_in_classes * math.log(classes)
-    batches = clean.take(_BATCHES).cache()
+    batches = clean.take(count).cache()
     low, high = _RANGE
     for _ in range(_BISECTIONS):
         epsilon = math.sqrt(low * high)

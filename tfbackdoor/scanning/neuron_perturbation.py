@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfbackdoor.defenses import perturbed_answers
 
-_DRAWS = 6
+_DRAWS = 24
 
 
 def error_shares(
@@ -24,13 +24,14 @@ def error_shares(
 
     Args:
         classifier: built Keras classifier; it is not changed.
-        clean: endless batched data set of clean `(images, labels)` in [0, 1].
+        clean: endless batched data set of clean `(images, labels)` in [0, 1];
+            many small ones tell more than a few large ones.
         epsilon: float > 0, such as `choose_epsilon` gives.
         seed: int, start of the perturbations.
         precision: of the forward passes, see `ComputeView`.
 
     Returns:
-        `(classes,)` floats that add up to 1, over 6 batches with a
+        `(classes,)` floats that add up to 1, over 24 batches with a
         perturbation each; zeros where no answer is wrong.
     """
     probe = perturbed_answers.PerturbedAnswers(
