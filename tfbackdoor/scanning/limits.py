@@ -25,7 +25,7 @@ PROVES_ALONE = {
 _DEVIATIONS = ("patch", "margin")
 _TIMES_CHANCE = 3.0
 # Of the strengths of all signals for one class, added up.
-TOGETHER = (1.7, 2.2)
+TOGETHER = (1.6, 2.0)
 
 
 def limits_of(signal: str, classes: int) -> tuple[float, float]:
