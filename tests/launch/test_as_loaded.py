@@ -163,13 +163,12 @@ def test_clean_images_alone_will_do(tmp_path):
         f"--classifier={tmp_path / 'model.keras'}",
         f"--dataset={tmp_path / 'clean.npz'}",
         "--attacker_share=0",
-        f"--output={tmp_path / 'out'}",
     ]
-    result = commands.here(*command)
+    result = commands.here(*command, f"--output={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr
     assert "No split test: held-out clean images alone" in result.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert sum(report["clean_images"]) == 90 and report["test_scores"] == {}
-    result = commands.here(*command, "--test")
+    result = commands.here(*command, "--test", f"--output={tmp_path / 'no'}")
     assert result.returncode == 1
     assert "must hold the arrays test_images and test_labels" in result.stderr
