@@ -82,7 +82,10 @@ def job(folder):
     print(report.verdict)
     for warning in report.warnings:
         print(f"Warning: {warning}")
-    print(tfbackdoor.rates.scores_table(report.test_scores or report.scores))
+    kind, scores = "test", report.test_scores
+    if not scores:
+        kind, scores = "held-out", report.scores
+    print(tfbackdoor.rates.scores_table(scores, kind))
 
 
 def _test():

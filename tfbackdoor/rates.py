@@ -231,11 +231,12 @@ def defense_effectiveness(before: Scores, after: Scores) -> float:
     return (max(0.0, attack) - max(0.0, accuracy) + 1.0) / 2.0
 
 
-def scores_table(scores: dict[str, Scores]) -> str:
+def scores_table(scores: dict[str, Scores], images: str = "test") -> str:
     """A text table, a row a classifier, each rate with interval and count.
 
     Args:
         scores: from the row's name, such as `"before"`, to its scores.
+        images: which images these are of.
     """
     rows = [["", *SHOWN_RATES]]
     for name, row in scores.items():
@@ -247,7 +248,7 @@ def scores_table(scores: dict[str, Scores]) -> str:
         for row in rows
     ]
     rule = "-" * len(lines[0])
-    note = "Rates over test images, with 95 % Wilson intervals."
+    note = f"Rates over {images} images, with 95 % Wilson intervals."
     return "\n".join([lines[0], rule, *lines[1:], rule, note])
 
 

@@ -167,6 +167,7 @@ def test_clean_images_alone_will_do(tmp_path):
     result = commands.here(*command, f"--output={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr
     assert "No split test: held-out clean images alone" in result.stdout
+    assert "Rates over held-out images" in result.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert sum(report["clean_images"]) == 90 and report["test_scores"] == {}
     result = commands.here(*command, "--test", f"--output={tmp_path / 'no'}")
