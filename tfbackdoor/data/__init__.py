@@ -5,6 +5,7 @@ of shape `(height, width, channels)`.
 """
 
 from tfbackdoor.data.augmentation import augment
+from tfbackdoor.data.missing_split import MissingSplitError
 from tfbackdoor.data.perturbation import perturb_randomly
 from tfbackdoor.data.sampling import count_classes
 from tfbackdoor.data.sampling import in_memory
@@ -13,7 +14,6 @@ from tfbackdoor.data.sampling import training_batches
 from tfbackdoor.data.sources import from_arrays
 from tfbackdoor.data.sources import image_tracks
 from tfbackdoor.data.sources import load_images
-from tfbackdoor.data.splits import MissingSplitError
 
 __all__ = [
     "MissingSplitError",

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import class_numbers
-from tfbackdoor.data import splits
+from tfbackdoor.data import missing_split
 from tfbackdoor.data import tar_archives
 from tfbackdoor.files import arrays
 from tfbackdoor.files import image_files
@@ -186,7 +186,7 @@ def _load_digits(split):
     test_count = round(_DIGITS_TEST_SHARE * len(labels))
     parts = {"test": order[:test_count], "train": order[test_count:]}
     if split not in parts:
-        raise splits.MissingSplitError(
+        raise missing_split.MissingSplitError(
             "`split` of the digits must be 'train' or 'test'. "
             f"Received: {split!r}"
         )
@@ -206,7 +206,7 @@ def _load_npz(path, split):
         if found.keys() >= set(names):
             return from_arrays(*(found[name] for name in names))
     expected = ", or ".join(" and ".join(names) for names in pairs)
-    raise splits.MissingSplitError(
+    raise missing_split.MissingSplitError(
         f"`source` must hold the arrays {expected}. "
         f"Received: {path} with {sorted(found)}"
     )
@@ -241,7 +241,7 @@ def _folder_builder(path, split):
 
     folders = sorted(p.name for p in path.iterdir() if p.is_dir())
     if split not in folders:
-        raise splits.MissingSplitError(
+        raise missing_split.MissingSplitError(
             f"`source` must hold a folder {split}/<class>/<image file>. "
             f"Received: {path} with the folders {folders}"
         )
@@ -310,7 +310,7 @@ def _as_supervised(builder, split):
             split=split, as_supervised=True, shuffle_files=False
         )
     except (ValueError, KeyError) as error:
-        raise splits.MissingSplitError(
+        raise missing_split.MissingSplitError(
             f"`split` must be one of {sorted(builder.info.splits)}, or a slice "
             f"of one. Received: {split!r}"
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import errors
-from tfbackdoor.data import splits as split_errors
+from tfbackdoor.data import missing_split
 from tfbackdoor.files import image_files
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -102,7 +102,7 @@ def _read(path, split, *, contents=True):
             f"Received: {path}, which fails with: {errors.sentence(error)}"
         ) from error
     if not files:
-        raise split_errors.MissingSplitError(
+        raise missing_split.MissingSplitError(
             f"`source` must hold {split}/<class>/<image file> with .jpg, .jpeg "
             f"or .png images. Received: {path} with the splits {sorted(splits)}"
         )

@@ -84,12 +84,10 @@ def scores_of(classifier: keras.Model, images) -> np.ndarray:
 def compiled_scores(classifier: keras.Model) -> Callable:
     """As `scores_of`, a function of images alone, compiled for many of them.
 
-    It is to be used at once: what the classifier computes with beside its
-    variables stays as it is now.
-
-    Raises:
-        ValueError: where TensorFlow cannot compile the classifier, which all
-            that this package does with it needs.
+    It is compiled when it is first called, and to be used at once: what the
+    classifier computes with beside its variables stays as it was then. It
+    raises ValueError where TensorFlow cannot compile the classifier, which all
+    that this package does with it needs.
     """
     images = tf.TensorSpec((None, *image_shape(classifier)), tf.float32)
     compiled = tf.function(
@@ -97,16 +95,20 @@ def compiled_scores(classifier: keras.Model) -> Callable:
         input_signature=[images],
         autograph=False,
     )
-    try:
-        compiled.get_concrete_function()
-    except Exception as error:
-        raise ValueError(
-            "`classifier` must be a model that TensorFlow can compile, as its "
-            f"`predict` does. Received: {classifier.name}, which fails with: "
-            f"{messages.one_line(error, limit=300)}"
-        ) from error
     size = batch_size.batch_size_for(classifier)
-    return lambda images: _in_batches(compiled, images, size)
+
+    @functools.cache
+    def concrete():
+        try:
+            return compiled.get_concrete_function()
+        except Exception as error:
+            raise ValueError(
+                "`classifier` must be a model that TensorFlow can compile, as "
+                f"its `predict` does. Received: {classifier.name}, which fails "
+                f"with: {messages.one_line(error, limit=300)}"
+            ) from error
+
+    return lambda images: _in_batches(concrete(), images, size)
 
 
 def _float_scores(classifier, images):

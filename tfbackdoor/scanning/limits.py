@@ -24,7 +24,7 @@ PROVES_ALONE = {
 }
 _DEVIATIONS = ("patch", "margin")
 _TIMES_CHANCE = 3.0
-# Of the strengths of all signals for one class, added up.
+# Of the strengths of all signals for one class, added up; settled on set C.
 TOGETHER = (1.6, 2.0)
 
 

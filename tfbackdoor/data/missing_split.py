@@ -1,4 +1,4 @@
-"""What is said where a source of images has no such split."""
+"""The error of every source of images that lacks a split."""
 
 
 class MissingSplitError(ValueError):
