@@ -141,7 +141,7 @@ def defended(defense, classifier, clean, arguments):
         return tfbackdoor.defend(
             "purify" if defense in _VARIANTS else defense,
             classifier,
-            clean,
+            **clean,
             seed=arguments.seed,
             flip=arguments.flip,
             verbose=0,
@@ -165,7 +165,7 @@ def after_retuning(classifier, test, poisoning, arguments):
         return ""
     retuned = tfbackdoor.attacks.retune(
         classifier,
-        trained_networks.clean_images(arguments, _RETUNING_IMAGES),
+        trained_networks.clean_images(arguments, _RETUNING_IMAGES)["clean"],
         poisoning,
         seed=arguments.seed,
         flip=arguments.flip,

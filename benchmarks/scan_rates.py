@@ -80,7 +80,7 @@ def scan_folders(arguments):
     """Adds a row for each network of the folder to the first table."""
     (path,) = arguments.rows
     done = {row["name"] for row in read(path)} if path.exists() else set()
-    clean = trained_networks.clean_images(arguments)
+    clean = trained_networks.clean_images(arguments)["clean"]
     for folder in sorted(arguments.networks.iterdir()):
         if folder.name in done or not (folder / "classifier.keras").exists():
             continue

@@ -6,7 +6,7 @@ import tfbackdoor
 
 
 def clean_images(arguments, count=None):
-    """Images of which the attacker had none, in memory.
+    """The arguments `clean`, which the attacker had not, and `tracks`.
 
     Args:
         arguments: parsed `dataset`, `data_dir`, `images`, `data_seed`,
@@ -16,20 +16,23 @@ def clean_images(arguments, count=None):
     count = count or arguments.images
     if arguments.share is None:
         images = tfbackdoor.load_images(arguments.dataset, "test")
-        return tfbackdoor.in_memory(images.take(count))
+        return {"clean": tfbackdoor.in_memory(images.take(count))}
     images = tfbackdoor.load_images(
         arguments.dataset, "train", data_dir=arguments.data_dir
     )
     tracks = None
     if arguments.by_track:
         tracks = tfbackdoor.data.image_tracks(arguments.dataset, "train")
-    _, clean = tfbackdoor.split_images(
+    _, chosen = tfbackdoor.data.split_positions(
         images,
         [arguments.share, count],
         seed=arguments.data_seed,
         tracks=tracks,
     )
-    return tfbackdoor.in_memory(clean)
+    return {
+        "clean": tfbackdoor.in_memory(tfbackdoor.data.select(images, chosen)),
+        "tracks": None if tracks is None else tracks[chosen],
+    }
 
 
 def add_arguments(parser):

@@ -133,7 +133,7 @@ def _benchmark(folder, precision):
         build=network.build,
         train_attacked=tfbackdoor.train_attacked,
         defend_classifier=tfbackdoor.defend,
-        split=training_split.split,
+        tracks=training_split.tracks(),
         attacker_share=FLAGS.attacker_share,
         attack_settings=common | attack,
         defense_settings=common | shared | {"preprocess": "[0, 1]"},

@@ -60,7 +60,7 @@ def _retuned(classifier, poisoning):
         )
     return tfbackdoor.attacks.retune(
         classifier,
-        clean_images.load(1000),
+        clean_images.load(1000)["clean"],
         poisoning,
         seed=FLAGS.seed,
         precision=run.precision(),

@@ -68,7 +68,7 @@ def job(folder):
         _check_oracle(poisoning)
         purified, report = tfbackdoor.purify(
             classifier,
-            clean_images.load(),
+            **clean_images.load(),
             test=_test(),
             poisoning=poisoning,
             oracle=poisoning if FLAGS.oracle else None,

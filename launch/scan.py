@@ -38,7 +38,7 @@ def job(folder):
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         precision = run.precision()
         classifier = classifier_flags.load()
-        clean = clean_images.load()
+        clean = clean_images.load()["clean"]
         found = tfbackdoor.scan(
             classifier,
             clean,

@@ -54,8 +54,11 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     attack = _attack()
     test = images.load("test")
-    attacker, _ = training_split.split(
-        images.load("train"), [FLAGS.attacker_share, 0], seed=FLAGS.seed
+    attacker, _ = tfbackdoor.split_images(
+        images.load("train"),
+        [FLAGS.attacker_share, 0],
+        seed=FLAGS.seed,
+        tracks=training_split.tracks(),
     )
     with tfbackdoor.make_strategy(FLAGS.strategy).scope():
         classifier, poisoning = tfbackdoor.train_attacked(

@@ -239,10 +239,10 @@ def test_nads_teacher_learns_at_a_rate_of_its_own():
 def test_choices_see_only_held_out_clean_images():
     kept = run_settings.RunSettings(seed=3)
     numbers = tf.data.Dataset.range(50).map(lambda i: (i, i))
-    optimise, judge = (
-        {int(i) for i, _ in part} for part in kept.hold_out(numbers, 0.2)
-    )
+    *parts, run = kept.hold_out(numbers, 0.2)
+    optimise, judge = ({int(i) for i, _ in part} for part in parts)
     assert (len(optimise), len(judge)) == (40, 10) and not optimise & judge
+    assert run == kept
     for share in (0.0, 0.001, 1.0):
         with pytest.raises(ValueError, match="`held_out` must leave images"):
             kept.hold_out(numbers, share)
@@ -260,6 +260,37 @@ def test_folds_judge_every_image_once_by_what_the_others_teach():
     for count in (1, 11):
         with pytest.raises(ValueError, match=f"folds={count} of 10 clean"):
             run_settings.RunSettings().folds(numbers, count)
+
+
+def test_no_part_judges_what_another_has_seen_of_it():
+    """Ten things of each of five classes, in four images each."""
+    things = np.repeat(np.arange(50), 4)
+    order = np.random.default_rng(0).permutation(200)
+    things = things[order]
+    images = tf.data.Dataset.from_tensor_slices((things, things % 5))
+    run = run_settings.RunSettings(seed=3, tracks=things)
+    optimise, judge, within = run.hold_out(images, 0.2)
+    seen, judged = ([int(i) for i, _ in x] for x in (optimise, judge))
+    assert sorted(seen + judged) == sorted(things)
+    assert not set(seen) & set(judged)
+    assert (len(seen), len(judged)) == (160, 40)
+    # Two things of each class judge.
+    assert np.bincount(np.unique(judged) % 5).tolist() == [2] * 5
+    assert within.tracks.tolist() == seen
+    folds = [
+        [{int(i) for i, _ in part} for part in parts]
+        for parts in within.folds(optimise, 2)
+    ]
+    assert folds[0] == folds[1][::-1]
+    for others, part in folds:
+        assert others | part == set(seen) and not others & part
+
+
+def test_too_few_tracks_are_refused():
+    images = tf.data.Dataset.range(20).map(lambda i: (i, i % 2))
+    run = run_settings.RunSettings(tracks=np.zeros(20, int))
+    with pytest.raises(ValueError, match="`tracks` must be enough.*: 1 track"):
+        run.hold_out(images, 0.2)
 
 
 def test_recovery_after_anp_sees_all_clean_images(monkeypatch):

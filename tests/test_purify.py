@@ -313,6 +313,13 @@ def test_pruning_is_exactly_at_a_threshold_given():
     [
         (planted.images(12), {}, ValueError, "at least 20 images"),
         (planted.images(60), {"epsilonn": 1}, TypeError, "epsilonn"),
+        (
+            planted.images(60),
+            {"tracks": range(59)},
+            ValueError,
+            "one track for each of 60 images. Received: 59",
+        ),
+        (planted.images(60), {"tracks": [7] * 60}, ValueError, "enough for 2"),
     ],
 )
 def test_bad_input_is_refused(images, settings, error, message):

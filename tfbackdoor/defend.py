@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import errors
+from tfbackdoor.data import sampling
+from tfbackdoor.data import tracks as tracks_module
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import fine_pruning
 from tfbackdoor.defenses import fine_tuning
@@ -42,6 +45,7 @@ def by_purify(classifier, clean, run, **settings) -> result.DefenseResult:
     purified, report = purify(
         classifier,
         clean,
+        tracks=run.tracks,
         flip=run.flip,
         padding=run.padding,
         seed=run.seed,
@@ -77,6 +81,7 @@ def defend(
     classifier: keras.Model,
     clean: tf.data.Dataset,
     *,
+    tracks: np.ndarray | None = None,
     flip: bool = True,
     padding: int = 4,
     seed: int = 0,
@@ -100,6 +105,7 @@ def defend(
         classifier: built Keras classifier; it is not changed.
         clean: clean images and labels in any form of `labelled_images`, uint8
             or float in [0, 1].
+        tracks: see `purify`.
         flip: bool, whether clean images are mirrored; digits and traffic
             signs must not be.
         padding: int >= 0, pixels of the random crop (4 in both papers).
@@ -147,6 +153,9 @@ def defend(
         synchronised=synchronised,
         train_frozen=train_frozen,
         verbose=verbose,
+        tracks=tracks_module.check(
+            tracks, sampling.cardinality(admitted.images)
+        ),
     )
     # Classifiers among the settings, such as a teacher, are its owner's too.
     models = {

@@ -4,12 +4,14 @@ import dataclasses
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import purify_steps
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.attacks import retuning
 from tfbackdoor.data import sampling
+from tfbackdoor.data import tracks as tracks_module
 from tfbackdoor.defenses import calibration
 from tfbackdoor.defenses import harden
 from tfbackdoor.network import classifiers
@@ -27,6 +29,7 @@ _MOST_HARDENED = {"backdoored": 1.0, "suspicious": 0.5, "nothing found": 0.5}
 _NOT_SETTINGS = (
     "classifier",
     "clean",
+    "tracks",
     "test",
     "poisoning",
     "oracle",
@@ -41,6 +44,7 @@ def purify(
     classifier: keras.Model,
     clean: tf.data.Dataset,
     *,
+    tracks: np.ndarray | None = None,
     test: tf.data.Dataset | None = None,
     poisoning: poisoning_module.Poisoning | None = None,
     oracle: poisoning_module.Poisoning | None = None,
@@ -87,6 +91,10 @@ def purify(
         clean: clean images and labels in any form of `labelled_images`, uint8
             or float in [0, 1], a few hundred; a share of it is held out to
             judge.
+        tracks: which clean images show the same thing, such as frames of one
+            video, one name an image, as `image_tracks` gives them: no part of
+            them then judges what another has seen of it. None where all
+            differ.
         test: clean images that only score, in any such form, or None.
         poisoning: the attack, to score by, or None where it is unknown. It
             has no say in any choice.
@@ -177,8 +185,9 @@ def purify(
         precision=precision or devices.default_precision(),
         train_frozen=train_frozen,
         verbose=verbose,
+        tracks=tracks_module.check(tracks, sampling.cardinality(clean)),
     )
-    optimise, judge = run.hold_out(clean, held_out)
+    optimise, judge, run = run.hold_out(clean, held_out)
     flip, padding = calibration.choose_augmentation(
         original, optimise, flip=flip, padding=padding, seed=seed
     )
@@ -291,6 +300,7 @@ def purify(
         class_names=class_names,
         settings={
             **settings,
+            "tracks": None if tracks is None else len(np.unique(tracks)),
             "flip": flip,
             "padding": padding,
             "precision": run.precision,

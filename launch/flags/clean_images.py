@@ -23,8 +23,12 @@ for _concern in (images, training_split):
     flags.adopt_module_key_flags(_concern)
 
 
-def load(count: int = 500):
-    """The defender's clean images, in memory; `count` without the flag."""
+def load(count: int = 500) -> dict:
+    """The arguments `clean`, in memory, and `tracks` of a defense.
+
+    Args:
+        count: how many images without the flag.
+    """
     import tfbackdoor
 
     training = images.load("train")
@@ -33,12 +37,17 @@ def load(count: int = 500):
     elif FLAGS.attacker_share == 0.0:
         count = min(count, int(training.cardinality()))
     _check_count(training, count)
-    _, clean = training_split.split(
+    tracks = training_split.tracks()
+    _, chosen = tfbackdoor.data.split_positions(
         training,
         [FLAGS.attacker_share, count],
         seed=FLAGS.data_seed,
+        tracks=tracks,
     )
-    return tfbackdoor.in_memory(clean)
+    return {
+        "clean": tfbackdoor.in_memory(tfbackdoor.data.select(training, chosen)),
+        "tracks": None if tracks is None else tracks[chosen],
+    }
 
 
 def _check_count(training, count):

@@ -26,6 +26,8 @@ _FEW_STEPS = {
 def load(clean_count: int = 500):
     """The classifier, clean images, test images, and the attack or None.
 
+    The clean images as `clean_images.load` gives them.
+
     Args:
         clean_count: clean images where the flag is not given.
     """
@@ -46,7 +48,7 @@ def run(defense: str, classifier, clean, **settings):
     return tfbackdoor.defend(
         defense,
         classifier,
-        clean,
+        **clean,
         seed=FLAGS.seed,
         preprocess=FLAGS.preprocess,
         **defense_flags.settings(),

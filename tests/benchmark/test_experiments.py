@@ -1,5 +1,6 @@
 """What a trial of a benchmark hands to attacks."""
 
+import dataclasses
 import json
 import random
 
@@ -106,7 +107,7 @@ def test_attacks_get_the_clean_classifier_of_their_seed(tmp_path):
 def test_a_defense_gets_its_own_settings_beside_the_common_ones(tmp_path):
     given = {}
 
-    def defend(defense, classifier, clean, *, seed, **settings):
+    def defend(defense, classifier, clean, *, tracks, seed, **settings):
         given[defense] = settings
         return tfbackdoor.DefenseResult({"after": classifier}, {"chosen": 0.5})
 
@@ -125,6 +126,31 @@ def test_a_defense_gets_its_own_settings_beside_the_common_ones(tmp_path):
     }
     details = plan[1].folder(tmp_path) / "details.json"
     assert json.loads(details.read_text()) == {"chosen": 0.5}
+
+
+def test_a_defense_gets_the_tracks_of_its_clean_images(tmp_path):
+    """Image i is of the track i // 2, and told by its pixels."""
+    things = np.repeat(np.arange(30), 2)
+    pixels = np.broadcast_to(things[:, None, None, None] / 255, (60, 8, 8, 1))
+    given = {}
+
+    def defend(defense, classifier, clean, *, tracks, seed):
+        pixels = [float(np.max(image)) for image, _ in clean]
+        given["pixels"] = np.round(255 * np.array(pixels)).astype(int)
+        given["tracks"] = tracks
+        return tfbackdoor.DefenseResult({"after": classifier})
+
+    benchmark = dataclasses.replace(
+        _benchmark(defend, attacker_share=0.5),
+        train=tfbackdoor.from_arrays(pixels.astype("float32"), things % 2),
+        tracks=things,
+    )
+    plan = tfbackdoor.benchmark.plan_grid(
+        ["none"], ["anp"], seeds=[0], shares=[0.2]
+    )
+    _run(benchmark, tmp_path, plan)
+    assert len(given["tracks"]) == 12
+    assert given["tracks"].tolist() == given["pixels"].tolist()
 
 
 def _training(callback):
@@ -184,7 +210,7 @@ def test_an_attack_begun_without_a_clean_classifier_begins_anew_with_it(
 
 
 def _defending(callback, error=None):
-    def defend(defense, classifier, clean, *, seed):
+    def defend(defense, classifier, clean, *, tracks, seed):
         purified = _fit(classifier, clean, callback)
         if error:
             raise error

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import evaluation
@@ -39,7 +40,8 @@ class Benchmark:
         test: the same of test images.
         build: function of `(image_shape, classes)` that gives a fresh
             classifier.
-        split: function of `(train, sizes, seed=)` that gives disjoint parts.
+        tracks: the track of each image of `train`, none of which is in two
+            parts; None where all images differ.
         attacker_share: float in (0, 1), of the training images (0.9 in the
             papers).
         train_attacked: function of `(attack, build, train, seed=,
@@ -62,7 +64,7 @@ class Benchmark:
     build: Callable
     train_attacked: Callable
     defend_classifier: Callable
-    split: Callable = sampling.split_images
+    tracks: np.ndarray | None = None
     attacker_share: float = 0.9
     attack_settings: dict = dataclasses.field(default_factory=dict)
     defense_settings: dict = dataclasses.field(default_factory=dict)
@@ -81,7 +83,7 @@ class Benchmark:
         classifier, poisoning = self.train_attacked(
             trial.attack,
             self.build,
-            attacker,
+            sampling.select(self.train, attacker),
             seed=trial.seed,
             clean_classifier=clean_classifier,
             **self.attack_settings,
@@ -113,7 +115,8 @@ class Benchmark:
             outcome = self.defend_classifier(
                 trial.defense,
                 classifier,
-                sampling.in_memory(clean),
+                sampling.in_memory(sampling.select(self.train, clean)),
+                tracks=None if self.tracks is None else self.tracks[clean],
                 seed=trial.seed,
                 **self.defense_settings,
                 **self.settings_of.get(trial.defense, {}),
@@ -127,7 +130,7 @@ class Benchmark:
         """Raises ValueError where a share leaves no image or takes too many."""
         for share in shares:
             _, clean = self._split(0, share)
-            if not sampling.cardinality(clean):
+            if not len(clean):
                 raise ValueError(
                     "`shares` must each give at least one image. "
                     f"Received: {share}"
@@ -142,8 +145,12 @@ class Benchmark:
         return loading.load_classifier(trial.folder(root) / _CLASSIFIER)
 
     def _split(self, seed, share):
-        return self.split(
-            self.train, [self.attacker_share, float(share)], seed=seed
+        """Positions of the attacker's images and of the defender's."""
+        return sampling.split_positions(
+            self.train,
+            [self.attacker_share, float(share)],
+            seed=seed,
+            tracks=self.tracks,
         )
 
     def _score(self, classifier, poisoning):

@@ -9,7 +9,9 @@ from tfbackdoor.data.missing_split import MissingSplitError
 from tfbackdoor.data.perturbation import perturb_randomly
 from tfbackdoor.data.sampling import count_classes
 from tfbackdoor.data.sampling import in_memory
+from tfbackdoor.data.sampling import select
 from tfbackdoor.data.sampling import split_images
+from tfbackdoor.data.sampling import split_positions
 from tfbackdoor.data.sampling import training_batches
 from tfbackdoor.data.sources import from_arrays
 from tfbackdoor.data.sources import image_tracks
@@ -24,6 +26,8 @@ __all__ = [
     "in_memory",
     "load_images",
     "perturb_randomly",
+    "select",
     "split_images",
+    "split_positions",
     "training_batches",
 ]

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.data import tracks as tracks_module
+
 _FINENESS = 2**31
 _READ_AT_ONCE = 1024
 
@@ -39,7 +41,19 @@ def split_images(
     seed: int = 0,
     tracks: np.ndarray | None = None,
 ) -> list[tf.data.Dataset]:
-    """Disjoint random parts of `images`.
+    """Disjoint random parts of `images`, at `split_positions`."""
+    parts = split_positions(images, sizes, seed=seed, tracks=tracks)
+    return [select(images, part) for part in parts]
+
+
+def split_positions(
+    images: tf.data.Dataset,
+    sizes: list[int | float],
+    *,
+    seed: int = 0,
+    tracks: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Positions, ascending, of disjoint random parts of `images`.
 
     The papers give 90 % of the training images to the attacker and draw the
     defender's 1 % (ANP, 500 images) or 5 % (NAD, 2,500) from the rest.
@@ -68,53 +82,13 @@ def split_images(
             f"Received: {sizes}"
         )
     rng = np.random.default_rng(seed)
-    if tracks is not None:
-        parts = _parts_by_track(labels_of(images), tracks, counts, rng)
-        return [select(images, part) for part in parts]
-    order = rng.permutation(total)
-    ends = np.cumsum(counts)
-    return [
-        select(images, order[end - count : end])
-        for count, end in zip(counts, ends)
-    ]
-
-
-def _parts_by_track(labels, tracks, counts, rng):
-    """Positions of `counts` images each; no track is in two parts."""
-    if len(tracks) != len(labels):
-        raise ValueError(
-            f"`tracks` must name one track for each of {len(labels)} images. "
-            f"Received: {len(tracks)}"
-        )
-    members = _by_track(labels, np.asarray(tracks), rng)
-    parts = []
-    for position, count in enumerate(counts):
-        taken = []
-        is_last = position == len(counts) - 1
-        while members and (is_last or len(taken) < count):
-            taken.extend(members.pop(0))
-        if len(taken) < count:
-            raise ValueError(
-                "`sizes` must leave whole tracks for each part. Received: "
-                f"{counts}, where {len(taken)} images are left for part "
-                f"{position + 1}"
-            )
-        parts.append(rng.permutation(taken)[:count].astype("int64"))
-    return parts
-
-
-def _by_track(labels, tracks, rng):
-    """The positions of each track; any beginning has all classes alike."""
-    _, track_of = np.unique(tracks, return_inverse=True)
-    order = np.argsort(track_of, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(track_of))[:-1])
-    label_of = np.array([labels[positions[0]] for positions in members])
-    place = np.zeros(len(members))
-    for label in np.unique(label_of):
-        of_class = rng.permutation(np.flatnonzero(label_of == label))
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    ranked = np.lexsort((rng.random(len(members)), place))
-    return [members[index].tolist() for index in ranked]
+    tracks = tracks_module.check(tracks, total)
+    if tracks is None:
+        drawn = rng.permutation(total)[: sum(counts)]
+        parts = np.split(drawn, np.cumsum(counts)[:-1])
+    else:
+        parts = tracks_module.draw_parts(labels_of(images), tracks, counts, rng)
+    return [np.sort(part) for part in parts]
 
 
 def in_memory(images: tf.data.Dataset) -> tf.data.Dataset:

@@ -94,7 +94,7 @@ def by_anp(
         recovery_rate: float > 0, its learning rate at the start.
         recovery_batch_size: int > 0, images in each of them.
     """
-    optimise, judge = run.hold_out(clean, held_out)
+    optimise, judge, run = run.hold_out(clean, held_out)
     masks = neuron_masks
     if masks is None:
         batches = run.batches(optimise, batch_size, replacement=True)

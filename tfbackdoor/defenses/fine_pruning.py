@@ -171,7 +171,7 @@ def by_fine_pruning(
         decay_every: int > 0, see `step_decay`.
         weight_decay: float >= 0.
     """
-    optimise, judge = run.hold_out(clean, held_out)
+    optimise, judge, run = run.hold_out(clean, held_out)
     found = prune_dormant(
         classifier,
         optimise,

@@ -127,7 +127,7 @@ def by_fine_tuning(
     """
     validation = None
     if held_out:
-        clean, judge = run.hold_out(clean, held_out)
+        clean, judge, run = run.hold_out(clean, held_out)
         validation = judge.batch(256)
     tuned = fine_tune(
         classifier,

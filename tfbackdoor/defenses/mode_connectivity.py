@@ -50,7 +50,7 @@ def by_mode_connectivity(
         )
     optimise, judge = clean, None
     if t is None:
-        optimise, judge = run.hold_out(clean, held_out)
+        optimise, judge, run = run.hold_out(clean, held_out)
     seeds = (run.seed, run.seed + 1)
     tuned = [
         fine_tuning.by_fine_tuning(

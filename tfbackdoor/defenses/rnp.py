@@ -57,7 +57,7 @@ def by_rnp(
         threshold: float in [0, 1], in place of choosing one (0.2 and 0.3 in
             the authors' log).
     """
-    optimise, judge = run.hold_out(clean, held_out)
+    optimise, judge, run = run.hold_out(clean, held_out)
     batches = run.batches(optimise, batch_size)
     stop_on_nan = classifier_training.StopOnNaN()
     unlearned = copying.copy_classifier(classifier)

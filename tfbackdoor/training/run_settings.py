@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfbackdoor.data import augmentation
 from tfbackdoor.data import sampling
+from tfbackdoor.data import tracks as tracks_module
 from tfbackdoor.network import devices
 
 
@@ -25,6 +26,8 @@ class RunSettings:
         synchronised: bool, see `ClassifierTraining`.
         train_frozen: bool, see `ClassifierTraining`.
         verbose: Keras' verbosity.
+        tracks: `(images,)`, which clean images show the same thing, so that no
+            part judges what another has seen of it; None where all differ.
         begun: each step that was announced, and when, `time.monotonic`.
     """
 
@@ -35,6 +38,9 @@ class RunSettings:
     synchronised: bool = True
     train_frozen: bool = True
     verbose: str | int = "auto"
+    tracks: np.ndarray | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
     begun: list[tuple[str, float]] = dataclasses.field(
         default_factory=list, repr=False, compare=False
     )
@@ -70,8 +76,12 @@ class RunSettings:
 
     def hold_out(
         self, clean: tf.data.Dataset, share: float
-    ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-        """The clean images that optimise, and a share of them that judges.
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset, "RunSettings"]:
+        """Parts the clean images; a share of them judges.
+
+        Returns:
+            Those that optimise, those that judge, and the settings for what
+            optimises.
 
         Raises:
             ValueError: where either part would be empty.
@@ -83,10 +93,15 @@ class RunSettings:
                 "`held_out` must leave images to optimise on and to judge on. "
                 f"Received: held_out={share} of {total} clean images"
             )
-        optimise, judge = sampling.split_images(
-            clean, [total - count, count], seed=self.seed
+        kept, held_out = self._parts(clean, [total - count, count])
+        run = self
+        if self.tracks is not None:
+            run = dataclasses.replace(self, tracks=self.tracks[kept])
+        return (
+            sampling.select(clean, kept),
+            sampling.select(clean, held_out),
+            run,
         )
-        return optimise, judge
 
     def folds(
         self, clean: tf.data.Dataset, count: int
@@ -102,14 +117,30 @@ class RunSettings:
                 "`folds` must be at least 2 and at most the number of clean "
                 f"images. Received: folds={count} of {total} clean images"
             )
-        order = np.random.default_rng(self.seed).permutation(total)
+        everything = np.arange(total)
+        sizes = [len(part) for part in np.array_split(everything, count)]
         return [
             (
-                sampling.select(clean, np.setdiff1d(order, part)),
+                sampling.select(clean, np.setdiff1d(everything, part)),
                 sampling.select(clean, part),
             )
-            for part in np.array_split(order, count)
+            for part in self._parts(clean, sizes)
         ]
+
+    def _parts(self, clean, counts):
+        """Positions, ascending, of all images in parts of those sizes.
+
+        Of about those sizes where tracks stay whole.
+        """
+        if self.tracks is None:
+            return sampling.split_positions(clean, counts, seed=self.seed)
+        parts = tracks_module.whole_parts(
+            sampling.labels_of(clean),
+            self.tracks,
+            counts,
+            np.random.default_rng(self.seed),
+        )
+        return [np.sort(part) for part in parts]
 
     def announce(self, step: str) -> None:
         """Notes that a step begins; prints its name unless `verbose` is 0."""
