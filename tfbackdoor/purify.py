@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfbackdoor import purify_steps
 from tfbackdoor.attacks import poisoning as poisoning_module
-from tfbackdoor.attacks import retuning
 from tfbackdoor.data import sampling
 from tfbackdoor.data import tracks as tracks_module
 from tfbackdoor.defenses import calibration
@@ -206,29 +205,22 @@ def purify(
     if always is not None:
         only_if_found = not always
     changes = found.verdict != "nothing found" or not only_if_found
-    purified, hardened = original, None
-    masks, skipped, pruned = {}, {}, None
+    purified, pruning, hardened = original, purify_steps.Pruning(), None
     if changes and (prune or threshold is not None or oracle is not None):
-        masks, skipped = purify_steps.learn_masks(
+        pruning = purify_steps.prune(
             original,
             optimise,
-            run,
-            epsilon=found.epsilon,
-            alpha=alpha,
-            iterations=iterations,
-            learning_rate=mask_rate,
-        )
-        pruned = purify_steps.prune(
-            original,
-            masks,
             judge,
             run,
             threshold=threshold,
             max_accuracy_drop=max_accuracy_drop,
             oracle=oracle,
+            epsilon=found.epsilon,
+            alpha=alpha,
+            iterations=iterations,
+            learning_rate=mask_rate,
         )
-        purified = pruned.classifier
-    neurons = pruned.neurons if pruned else {}
+        purified = pruning.pruned.classifier
     if changes and hardening_steps:
         run.announce("Hardening against what triggers are made of")
         hardened = harden.harden_within(
@@ -236,7 +228,7 @@ def purify(
             optimise,
             run,
             teacher=original,
-            pruned=neurons,
+            pruned=pruning.neurons,
             max_accuracy_drop=max_accuracy_drop,
             max_strength=max_strength or _MOST_HARDENED[found.verdict],
             steps=hardening_steps,
@@ -250,7 +242,7 @@ def purify(
         optimise,
         judge,
         run,
-        neurons=neurons,
+        neurons=pruning.neurons,
         steps=recovery_steps if changes else 0,
         learning_rate=recovery_rate,
         max_share=max_share,
@@ -262,35 +254,19 @@ def purify(
         purified = copying.copy_classifier(original)
     retuned = None
     if retune:
-        run.announce("Retuning a copy, five images poisoned")
-        retuned = retuning.retune(
-            purified,
-            optimise,
-            poisoning,
-            flip=flip,
-            padding=padding,
-            seed=seed,
-            precision=run.precision,
-            train_frozen=train_frozen,
-            verbose=verbose,
-        )
+        retuned = purify_steps.retune(purified, optimise, poisoning, run)
 
     run.announce("Scoring the classifier before and after")
-    recovery = unlearned.recovery
     report = purification.report_on(
         purification.Purification(
             original=original,
             purified=purified,
             scan=found,
-            neuron_masks=masks,
-            skipped=skipped,
-            pruned=pruned,
+            pruning=pruning,
             hardened=hardened,
-            recovery=recovery,
+            unlearned=unlearned,
             retuned=retuned,
             threshold=threshold,
-            unlearned=unlearned.targets,
-            left=unlearned.left,
         ),
         clean=clean,
         judge=judge,
@@ -305,9 +281,10 @@ def purify(
             "padding": padding,
             "precision": run.precision,
             "epsilon": found.epsilon,
-            "hardening_rate": hardened.learning_rate if hardened else None,
-            "hardening_share": hardened.share if hardened else None,
-            "recovery_rate": recovery.learning_rate if recovery else None,
+            "hardening_rate": hardened and hardened.learning_rate,
+            "hardening_share": hardened and hardened.share,
+            "recovery_rate": unlearned.recovery
+            and unlearned.recovery.learning_rate,
         },
         values=admitted.values,
         run=run,

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor.attacks import poisoning
+from tfbackdoor.attacks import retuning
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import batch_size
@@ -15,48 +17,54 @@ from tfbackdoor.training import run_settings
 _ANP_BATCH = 128
 
 
-def learn_masks(
-    classifier: keras.Model,
-    images: tf.data.Dataset,
-    run: run_settings.RunSettings,
-    **settings,
-) -> tuple[dict, dict]:
-    """ANP's masks by layer, and why other layers have none.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pruning:
+    """What pruning by ANP left, nothing where it was not asked for.
 
     Args:
-        classifier: it is not changed.
-        images: unbatched clean `(image, label)`.
-        run: how images are drawn, and how it computes.
-        **settings: of `anp.learn_masks`.
+        masks: from layer name to neuron mask.
+        skipped: from layer name to the reason why it has no masks.
+        pruned: the pruned copy and its curve, or None.
     """
-    run.announce(f"Learning neuron masks at epsilon {settings['epsilon']:.3g}")
-    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
-    batches = run.batches(images, most, replacement=True)
-    return anp.learn_masks(classifier, batches, run, **settings)
+
+    masks: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    pruned: anp.Pruned | None = None
+
+    @property
+    def neurons(self) -> dict[str, np.ndarray]:
+        """From layer name to the indices of its pruned neurons."""
+        return self.pruned.neurons if self.pruned else {}
 
 
 def prune(
     classifier: keras.Model,
-    masks: dict,
+    optimise: tf.data.Dataset,
     judge: tf.data.Dataset,
     run: run_settings.RunSettings,
     *,
     threshold: float | None,
+    max_accuracy_drop: float,
+    oracle: poisoning.Poisoning | None,
     **settings,
-) -> anp.Pruned:
+) -> Pruning:
     """A copy, pruned as far as held-out images tolerate or as was asked for.
 
     Args:
         classifier: it is not changed.
-        masks: of `learn_masks`.
-        judge: unbatched clean `(image, label)` that are held out.
-        run: how it computes.
-        threshold: in place of a choice, or None.
-        **settings: of `anp.prune`.
+        optimise: unbatched clean `(image, label)` to learn masks on.
+        judge: those that are held out.
+        run: how images are drawn, and how it computes.
+        threshold, max_accuracy_drop, oracle: of `anp.prune`.
+        **settings: of `anp.learn_masks`.
 
     Raises:
         ValueError: where a given threshold leaves no accuracy above chance.
     """
+    run.announce(f"Learning neuron masks at epsilon {settings['epsilon']:.3g}")
+    most = batch_size.batch_size_for(classifier, most=_ANP_BATCH, training=True)
+    batches = run.batches(optimise, most, replacement=True)
+    masks, skipped = anp.learn_masks(classifier, batches, run, **settings)
     run.announce("Scoring thresholds on held-out images")
     pruned = anp.prune(
         classifier,
@@ -64,8 +72,9 @@ def prune(
         judge,
         run,
         threshold=threshold,
+        max_accuracy_drop=max_accuracy_drop,
         confident=True,
-        **settings,
+        oracle=oracle,
     )
     if pruned.chosen is None:
         raise ValueError(
@@ -73,7 +82,7 @@ def prune(
             f"{pruned.curve[-1].threshold} on it does not. Received: "
             f"threshold={threshold}"
         )
-    return pruned
+    return Pruning(masks, skipped, pruned)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,3 +177,24 @@ def _worth_unlearning(found, triggers, at_work, max_share):
         unusual = np.flatnonzero(found.anomalies >= found.limits[0])
         worth = [*worth, *at_work.of(unusual).targets]
     return triggers.of(worth)
+
+
+def retune(
+    purified: keras.Model,
+    images: tf.data.Dataset,
+    attack: poisoning.Poisoning,
+    run: run_settings.RunSettings,
+) -> keras.Model:
+    """A copy that suffered the retuning attack, see `attacks.retune`."""
+    run.announce("Retuning a copy, five images poisoned")
+    return retuning.retune(
+        purified,
+        images,
+        attack,
+        flip=run.flip,
+        padding=run.padding,
+        seed=run.seed,
+        precision=run.precision,
+        train_frozen=run.train_frozen,
+        verbose=run.verbose,
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor import evaluation
+from tfbackdoor import purify_steps
 from tfbackdoor import rates
 from tfbackdoor import scan as scan_module
 from tfbackdoor.attacks import poisoning as poisoning_module
@@ -15,7 +16,6 @@ from tfbackdoor.data import sampling
 from tfbackdoor.defenses import anp
 from tfbackdoor.defenses import harden
 from tfbackdoor.defenses import outcome_warnings
-from tfbackdoor.defenses import trigger_unlearning
 from tfbackdoor.network import value_range
 from tfbackdoor.report import evidence
 from tfbackdoor.report import outcome_sentences
@@ -34,32 +34,26 @@ class Purification:
         original: the classifier before.
         purified: what the last step left.
         scan: what the scan found.
-        neuron_masks: ANP's, by layer, `{}` where pruning was not asked for.
-        skipped: from layer name to the reason why it has no masks.
-        pruned, hardened, recovery: these steps, None of one left out.
+        pruning: what ANP pruned, if it was asked for.
+        hardened: that step, None where it was left out.
+        unlearned: what unlearning did.
         retuned: a copy after the retuning attack, or None.
         threshold: the pruning threshold that was given, or None.
-        unlearned: classes whose triggers were unlearned.
-        left: classes whose triggers still work.
     """
 
     original: keras.Model
     purified: keras.Model
     scan: scan_module.Scan
-    neuron_masks: dict[str, np.ndarray]
-    skipped: dict[str, str]
-    pruned: anp.Pruned | None
+    pruning: purify_steps.Pruning
     hardened: harden.Hardened | None
-    recovery: trigger_unlearning.Recovery | None
+    unlearned: purify_steps.Unlearned
     retuned: keras.Model | None
     threshold: float | None
-    unlearned: list[int]
-    left: list[int]
 
     @property
-    def neurons(self) -> dict[str, np.ndarray]:
-        """From layer name to the indices of its pruned neurons."""
-        return self.pruned.neurons if self.pruned else {}
+    def pruned(self) -> anp.Pruned | None:
+        """The pruned copy, None where pruning was not asked for."""
+        return self.pruning.pruned
 
     @property
     def first_and_last(self) -> dict[str, keras.Model]:
@@ -73,9 +67,9 @@ class Purification:
         At the end what the retuning attack makes of it, if that was asked for.
         """
         rows = {"before": self.original}
-        if self.pruned and self.neurons:
+        if self.pruned and self.pruning.neurons:
             rows["pruned"] = self.pruned.classifier
-        if self.hardened and self.recovery:
+        if self.hardened and self.unlearned.recovery:
             rows["hardened"] = self.hardened.classifier
         rows["purified"] = self.purified
         if self.retuned:
@@ -125,14 +119,15 @@ def report_on(
     scores = _scores(done.rows, judge, poisoning)
     test_scores = {} if test is None else _scores(done.rows, test, poisoning)
     samples, labels = evidence.draw_samples(judge, _SAMPLES, seed=run.seed)
-    suspected = done.scan.triggers.of(done.scan.suspects or done.unlearned)
+    unlearned = done.unlearned.targets
+    suspected = done.scan.triggers.of(done.scan.suspects or unlearned)
     return report.Report(
         verdict=outcome_sentences.verdict(
             done.scan,
             done.pruned,
             done.hardened,
-            done.unlearned,
-            done.left,
+            unlearned,
+            done.unlearned.left,
             test_scores or scores,
         ),
         warnings=_warnings(done, values, clean, scores, test_scores),
@@ -145,11 +140,11 @@ def report_on(
         chosen=done.chosen,
         chosen_because=done.pruned.because if done.pruned else _NO_PRUNING,
         oracle=oracle,
-        neuron_masks=done.neuron_masks,
-        pruned=done.neurons,
+        neuron_masks=done.pruning.masks,
+        pruned=done.pruning.neurons,
         hardening=str(done.hardened) if done.hardened else None,
-        unlearned=done.unlearned,
-        skipped=done.skipped,
+        unlearned=unlearned,
+        skipped=done.pruning.skipped,
         clean_images=np.bincount(
             sampling.labels_of(clean), minlength=len(done.scan.anomalies)
         ),
@@ -182,11 +177,14 @@ def _warnings(
         done.original,
         done.purified,
         clean,
-        done.neuron_masks,
+        done.pruning.masks,
         {"held-out": scores, "test": test_scores},
     )
     of_steps = outcome_sentences.warnings(
-        done.hardened, done.recovery, done.scan, done.left
+        done.hardened,
+        done.unlearned.recovery,
+        done.scan,
+        done.unlearned.left,
     )
     of_pixels = [values.doubt] if values.doubt else []
     return of_pixels + of_outcome + of_steps
