@@ -177,6 +177,8 @@ def _signals(**signals):
         ({"margins": _MARGINS}, "nothing found", None),
         ({"margins": [10, 11, 28, 12, 13, 11]}, "suspicious", None),
         ({"margins": [10, 11, 40, 12, 13, 11]}, "backdoored", 2),
+        # Ascent reaches two classes: what is usual is not known.
+        ({"margins": [-3, -2, -1, -4, 0.2, 30]}, "nothing found", None),
         ({"wave_answers": [0, 0.1, 0.2, 0, 0, 0.1]}, "nothing found", None),
         ({"wave_answers": [0, 0.1, 0.9, 0, 0, 0.1]}, "backdoored", 2),
         ({"one_to_one": [0.5, 0, 0, 0, 0, 0]}, "nothing found", None),

@@ -67,9 +67,11 @@ class Scan:
     def margin_anomalies(self) -> np.ndarray:
         """`(classes,)` floats, how far a margin's logarithm lies above usual.
 
-        In robust standard deviations of those above the median.
+        In robust standard deviations of those above the median. 0 where
+        gradient ascent reaches fewer than half of the classes: what is usual
+        is then not known.
         """
-        if self.margins is None:
+        if self.margins is None or np.median(self.margins) <= 0.0:
             return np.zeros(len(self.anomalies))
         logs = np.log(np.maximum(self.margins, _LEAST_MARGIN))
         return outliers.above_median(logs, least_spread=_LEAST_MARGIN_SPREAD)
