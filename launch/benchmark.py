@@ -127,9 +127,11 @@ def _benchmark(folder, precision):
     common = {"precision": precision, "verbose": 0}
     attack = poisoning.settings()
     shared = {n: attack[n] for n in ("flip", "padding", "synchronised")}
+    training, test = images.load("train"), images.load("test")
+    images.check_alike(test, training)
     return tfbackdoor.benchmark.Benchmark(
-        train=images.load("train"),
-        test=images.load("test"),
+        train=training,
+        test=test,
         build=network.build,
         train_attacked=tfbackdoor.train_attacked,
         defend_classifier=tfbackdoor.defend,

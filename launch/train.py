@@ -54,8 +54,10 @@ def job(folder):
     tfbackdoor.set_seed(FLAGS.seed)
     attack = _attack()
     test = images.load("test")
+    training = images.load("train")
+    images.check_alike(test, training)
     attacker, _ = tfbackdoor.split_images(
-        images.load("train"),
+        training,
         [FLAGS.attacker_share, 0],
         seed=FLAGS.seed,
         tracks=training_split.tracks(),
@@ -70,13 +72,13 @@ def job(folder):
             **_settings(),
             reflections=_reflections(attacker.element_spec[0].shape[:2]),
         )
+    classifier.save(folder / "classifier.keras")
+    if poisoning is not None:
+        poisoning.save(folder)
     scores = tfbackdoor.evaluate(
         classifier, test, poisoning, preprocess="[0, 1]"
     )
     _print(scores)
-    classifier.save(folder / "classifier.keras")
-    if poisoning is not None:
-        poisoning.save(folder)
     tfbackdoor.files.write_json(folder / "scores.json", scores.to_json())
 
 

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import planted
 import pytest
 import specimens
 import tensorflow as tf
@@ -128,6 +129,42 @@ def test_callback_logs_the_scores_of_each_epoch(form):
     for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
         assert len(history.history[name]) == 2
         assert history.history[name][-1] == getattr(scores, name).value
+
+
+def test_callback_scores_in_the_range_that_the_classifier_takes():
+    classifier, images = planted.classifier(levels=255.0), planted.images(90)
+    scores = tfbackdoor.evaluation.BackdoorScores(
+        images, planted.attack(), preprocess="[0, 255]"
+    )
+    classifier.compile(keras.optimizers.SGD(0.0), "mse")
+    pixels, labels = next(iter(images.batch(90)))
+    history = classifier.fit(
+        255.0 * pixels,
+        tf.one_hot(labels, classifier.output_shape[-1]),
+        callbacks=[scores],
+        verbose=0,
+    ).history
+    expected = tfbackdoor.evaluate(
+        classifier, images, planted.attack(), preprocess="[0, 255]"
+    )
+    assert history["attack_success"] == [expected.attack_success.value]
+    assert history["attack_success"][0] > 0.9
+
+
+def test_callback_needs_an_attack():
+    scores = tfbackdoor.evaluation.BackdoorScores(planted.images(60), None)
+    scores.set_model(planted.classifier())
+    with pytest.raises(TypeError, match="`poisoning` must be a Poisoning"):
+        scores.on_train_begin()
+
+
+def test_images_that_can_be_read_but_once_are_refused():
+    once = planted.images(60).as_numpy_iterator()
+    data = tf.data.Dataset.from_generator(
+        lambda: once, output_signature=planted.images(1).element_spec
+    )
+    with pytest.raises(ValueError, match="`images` must give its images each"):
+        tfbackdoor.evaluate(planted.classifier(), data)
 
 
 def test_callback_refuses_labels_before_any_epoch():

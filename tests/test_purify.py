@@ -317,9 +317,29 @@ def test_pruning_is_exactly_at_a_threshold_given():
             planted.images(60),
             {"tracks": range(59)},
             ValueError,
-            "one track for each of 60 images. Received: 59",
+            "one track for each of 60 images.*Received: 59",
         ),
         (planted.images(60), {"tracks": [7] * 60}, ValueError, "enough for 2"),
+        (
+            planted.images(60),
+            {"tracks": [None] * 60},
+            ValueError,
+            "a text or a whole number",
+        ),
+        (planted.images(60), {"padding": 9}, ValueError, "smaller side, 8"),
+        (planted.images(60), {"alpha": 2.0}, ValueError, "`alpha` must be"),
+        (
+            planted.images(60),
+            {"class_names": {"a", "b", "c"}},
+            ValueError,
+            "`class_names` must be a list of",
+        ),
+        (
+            planted.images(60),
+            {"class_names": {"a": 0, "b": 1, "c": 2}},
+            ValueError,
+            "`class_names` must be a list of",
+        ),
     ],
 )
 def test_bad_input_is_refused(images, settings, error, message):

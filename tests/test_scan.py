@@ -211,6 +211,20 @@ def test_a_suspect_may_have_no_patch():
     assert found.to_json()["anomalies"][5] is None
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_the_users_policy_is_for_the_users_models(policy):
+    classifier, before = planted.classifier(), keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        found = tfbackdoor.scan(
+            classifier, planted.images(60), steps=2, verbose=0
+        )
+        assert keras.config.dtype_policy().name == policy
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert np.isfinite(found.margins).all()
+
+
 def test_margins_are_judged_by_those_above_the_median():
     found = _signals(margins=np.exp([1.0, 2.0, 3.0, 4.0, 5.0, 9.0]))
     # The median is 3.5; the deviations above it are 0.5, 1.5 and 5.5.

@@ -25,6 +25,7 @@ from tfbackdoor.defenses import rnp
 from tfbackdoor.defenses import sharpness_aware
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
+from tfbackdoor.network import public_call
 from tfbackdoor.purify import purify
 from tfbackdoor.training import run_settings
 from tfbackdoor.training import setting_ranges
@@ -76,6 +77,7 @@ DEFENSES = {
 }
 
 
+@public_call.public_call
 def defend(
     defense: str,
     classifier: keras.Model,

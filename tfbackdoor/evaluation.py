@@ -12,13 +12,14 @@ from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import class_numbers
-from tfbackdoor.data import labelled
 from tfbackdoor.network import compute_view
 from tfbackdoor.network import door
 from tfbackdoor.network import facts
+from tfbackdoor.network import public_call
 from tfbackdoor.training import setting_ranges
 
 
+@public_call.public_call
 def evaluate(
     classifier: keras.Model,
     images: tf.data.Dataset,
@@ -63,6 +64,28 @@ def evaluate(
     return counter.scores(admitted.images.batch(batch_size))
 
 
+@public_call.public_call
+def check_scorable(
+    classifier: keras.Model,
+    images: tf.data.Dataset,
+    poisoning: poisoning_module.Poisoning | None = None,
+) -> None:
+    """Raises as `evaluate` would, before hours of work, but for pixel ranges.
+
+    Args:
+        classifier, images, poisoning: as `evaluate` takes them.
+    """
+    admitted = door.admit(
+        classifier,
+        images,
+        name="images",
+        preprocess="[0, 1]",
+        several_classes=False,
+        in_memory=False,
+    )
+    poisoning_module.check(poisoning, admitted.classifier)
+
+
 class BackdoorScores(keras.callbacks.Callback):
     """Logs clean accuracy and attack success after each epoch.
 
@@ -70,29 +93,53 @@ class BackdoorScores(keras.callbacks.Callback):
     `robust_accuracy`. They are for looking at, not for choosing by.
 
     Args:
-        images: clean images and labels in any form of `labelled_images`, in
-            the range of pixels that the classifier takes.
+        images: clean images and labels in any form of `labelled_images`, uint8
+            or float in [0, 1].
         poisoning: the attack.
         classifier: what to score, default the model being fitted.
         batch_size: int > 0.
+        preprocess: what is done to images in [0, 1] before the classifier, see
+            `evaluate`; a model that is not trained yet cannot tell. The
+            trainers of this package take images in [0, 1] alone.
     """
 
-    def __init__(self, images, poisoning, *, classifier=None, batch_size=256):
+    def __init__(
+        self,
+        images,
+        poisoning,
+        *,
+        classifier=None,
+        batch_size=256,
+        preprocess="[0, 1]",
+    ):
         super().__init__()
+        setting_ranges.check({"batch_size": batch_size})
         self.images = images
+        self.preprocess = preprocess
         self.batch_size = batch_size
         self.poisoning = poisoning
         self.classifier = classifier
         self._counter = self._batches = None
 
+    @public_call.public_call
     def on_train_begin(self, logs=None):
-        """Refuses images that will not do before any epoch."""
+        """Refuses images and attacks that will not do before any epoch."""
         scored = self.classifier or self.model
-        known = _facts_of(scored)
-        images = labelled.labelled_images(
-            self.images, known.image_shape, known.classes, name="images"
+        classifier = getattr(scored, "classifier", scored)
+        admitted = door.admit(
+            classifier,
+            self.images,
+            name="images",
+            preprocess=self.preprocess,
+            several_classes=False,
+            in_memory=False,
         )
-        self._batches = images.batch(self.batch_size).cache()
+        poisoning_module.check(
+            self.poisoning, admitted.classifier, required=True
+        )
+        if scored is classifier:
+            scored = admitted.classifier
+        self._batches = admitted.images.batch(self.batch_size).cache()
         self._counter = BatchCounter(scored, self.poisoning)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfbackdoor import purify_steps
 from tfbackdoor.attacks import poisoning as poisoning_module
+from tfbackdoor.data import augmentation
 from tfbackdoor.data import sampling
 from tfbackdoor.data import tracks as tracks_module
 from tfbackdoor.defenses import calibration
@@ -17,6 +18,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
+from tfbackdoor.network import public_call
 from tfbackdoor.report import purification
 from tfbackdoor.report import report as report_module
 from tfbackdoor.scan import scan
@@ -39,6 +41,7 @@ _NOT_SETTINGS = (
 # Settled while looking at attack success, see docs/lab/results.md: the defaults
 # of unlearning ("`purify` on backdoored classifiers") and of hardening
 # ("Hardening").
+@public_call.public_call
 def purify(
     classifier: keras.Model,
     clean: tf.data.Dataset,
@@ -176,7 +179,9 @@ def purify(
         copyable=True,
     )
     original, clean = admitted.classifier, admitted.images
-    _check(original, clean, class_names, (poisoning, oracle), retune)
+    _check(original, clean, (poisoning, oracle), retune)
+    augmentation.check_padding(padding or 0, clean.element_spec[0].shape[:2])
+    class_names = _names(class_names, classifiers.class_count(original))
     if test is not None:
         test = admitted.more(test)
     run = run_settings.RunSettings(
@@ -187,6 +192,7 @@ def purify(
         tracks=tracks_module.check(tracks, sampling.cardinality(clean)),
     )
     optimise, judge, run = run.hold_out(clean, held_out)
+    run.folds(optimise, harden.FOLDS)  # Too few tracks end here, not later.
     flip, padding = calibration.choose_augmentation(
         original, optimise, flip=flip, padding=padding, seed=seed
     )
@@ -293,7 +299,7 @@ def purify(
     return admitted.restore(purified), report
 
 
-def _check(classifier, clean, class_names, attacks, retune):
+def _check(classifier, clean, attacks, retune):
     """Raises ValueError where what was given does not go together."""
     count = sampling.cardinality(clean)
     if count < _LEAST_CLEAN:
@@ -301,7 +307,6 @@ def _check(classifier, clean, class_names, attacks, retune):
             f"`clean` must hold at least {_LEAST_CLEAN} images. "
             f"Received: {count}"
         )
-    _check_names(class_names, classifiers.class_count(classifier))
     for attack in attacks:
         poisoning_module.check(attack, classifier)
     if retune and attacks[0] is None:
@@ -311,13 +316,16 @@ def _check(classifier, clean, class_names, attacks, retune):
         )
 
 
-def _check_names(class_names, classes):
-    """Raises ValueError unless each class has a name, or none has."""
+def _names(class_names, classes):
+    """The names as a list, or None; ValueError unless each class has one."""
     if class_names is None:
-        return
-    names = [] if isinstance(class_names, str) else list(class_names)
-    if len(names) != classes or not all(isinstance(x, str) for x in names):
+        return None
+    names = class_names
+    if isinstance(names, (list, tuple, np.ndarray)):
+        names = [str(x) if isinstance(x, str) else None for x in names]
+    if not isinstance(names, list) or len(names) != classes or None in names:
         raise ValueError(
             f"`class_names` must be a list of {classes} names, one per class. "
             f"Received: {class_names!r}"
         )
+    return names

@@ -11,6 +11,7 @@ from tfbackdoor.network import batch_size
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import devices
 from tfbackdoor.network import door
+from tfbackdoor.network import public_call
 from tfbackdoor.scanning import findings
 from tfbackdoor.scanning import margins
 from tfbackdoor.scanning import neuron_perturbation
@@ -33,6 +34,7 @@ _SIGNALS = {
 }
 
 
+@public_call.public_call
 def scan(
     classifier: keras.Model,
     clean: tf.data.Dataset,

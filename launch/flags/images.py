@@ -36,6 +36,18 @@ def load(split: str):
     return images
 
 
+def check_alike(test, training) -> None:
+    """Raises where test images are no such images as those of training."""
+    import tfbackdoor
+
+    tfbackdoor.data.checked_images(
+        test,
+        tuple(training.element_spec[0].shape),
+        tfbackdoor.data.count_classes(training),
+        name="test",
+    )
+
+
 def image_size() -> tuple[int, int] | None:
     """Height and width to resize to, None for the images' own."""
     if not FLAGS.image_size:

@@ -31,10 +31,13 @@ def load(clean_count: int = 500):
     Args:
         clean_count: clean images where the flag is not given.
     """
+    from tfbackdoor.evaluation import check_scorable
+
     export.check()
     classifier = classifier_flags.load()
     test = images.load("test")
     poisoning = attack.load(classifier)
+    check_scorable(classifier, test, poisoning)
     clean = clean_images.load(clean_count)
     return classifier, clean, test, poisoning
 

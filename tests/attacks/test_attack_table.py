@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+import planted
 import pytest
 
 import tfbackdoor
@@ -259,3 +260,34 @@ def test_the_recipes_are_those_of_the_papers():
 def test_bad_settings_end_before_any_training(train, attack, settings, message):
     with pytest.raises(ValueError, match=message):
         _train(attack, train, **{"epochs": 1, **settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: x.repeat(), ValueError, "known number.*for ever"),
+        (lambda x: x.batch(8), ValueError, "`train` must be unbatched"),
+        (
+            lambda x: x.map(lambda image, label: (255.0 * image, label)),
+            ValueError,
+            "`train` must hold images in",
+        ),
+        (
+            lambda x: x.map(lambda image, label: (image / 0.0, label)),
+            ValueError,
+            "`train` must hold images in",
+        ),
+    ],
+)
+def test_images_that_will_not_do_end_before_any_training(
+    train, change, error, message
+):
+    with pytest.raises(error, match=message):
+        _train("badnets", change(train), epochs=1)
+
+
+def test_only_a_data_set_can_be_trained_on(train):
+    with pytest.raises(TypeError, match="tf.data.Dataset of .*tuple"):
+        tfbackdoor.train_attacked(
+            "badnets", planted.classifier, next(iter(train.batch(8)))
+        )

@@ -1,7 +1,9 @@
 import json
 
 import numpy as np
+import planted
 import pytest
+import tensorflow as tf
 
 import tfbackdoor
 from tfbackdoor import attacks
@@ -26,6 +28,52 @@ def _poisoning(**changes):
 def _arrays(dataset):
     images, labels = next(iter(dataset.batch(len(dataset))))
     return images.numpy(), labels.numpy()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "message"),
+    [
+        (lambda x: tf.cast(255.0 * x, tf.uint8), "uint8"),
+        (lambda x: 255.0 * x, "from 0 to 255"),
+        (lambda x: x[:, :4], r"\(4, 8, 1\)"),
+        (lambda x: np.flip(x.numpy(), 1), "one that fails with"),
+    ],
+)
+def test_a_trigger_that_gives_no_such_images_is_refused(trigger, message):
+    classifier = planted.classifier()
+    attack = tfbackdoor.Poisoning(trigger, classes=2)
+    for call in (
+        lambda: tfbackdoor.evaluate(
+            classifier, planted.images(60), attack, preprocess="[0, 1]"
+        ),
+        lambda: tfbackdoor.attacks.retune(
+            classifier, planted.images(60), attack
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_images_of_whole_numbers_are_no_images_of_a_trigger():
+    with pytest.raises(ValueError, match="float in .* uint8"):
+        triggers.square(SHAPE)(np.zeros((1, *SHAPE), "uint8"))
+
+
+def test_numbers_of_numpy_are_written(tmp_path):
+    folder = tmp_path / "new"
+    _poisoning(target=np.int64(2), rate=np.float32(0.5)).save(folder)
+    kept = tfbackdoor.Poisoning.load(folder)
+    assert (kept.target, kept.rate) == (2, 0.5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"target": "1"}, {"target": 1.0}, {"classes": None}, {"rate": "0.1"}],
+)
+def test_settings_of_another_kind_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"`{name}` must be a.*number"):
+        _poisoning(**settings)
 
 
 @pytest.mark.parametrize(

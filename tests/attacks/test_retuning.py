@@ -56,7 +56,7 @@ def test_retuning_wakes_a_backdoor_that_sleeps():
 
 @pytest.mark.parametrize("poisoned", [0, 51])
 def test_a_number_that_cannot_be_poisoned_is_refused(poisoned):
-    with pytest.raises(ValueError, match="`poisoned` must be at least 1.* 50"):
+    with pytest.raises(ValueError, match="`poisoned` must be a whole.* 50"):
         tfbackdoor.attacks.retune(
             planted.classifier(),
             planted.images(60),

@@ -123,3 +123,29 @@ def test_two_replicas_learn_what_one_device_learns(two_replicas):
         together = learned()
     for a, b in zip(alone, together):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+class _Spare(keras.layers.Layer):
+    """Doubles, and holds a weight that it does not use."""
+
+    def build(self, shape):
+        self.used = self.add_weight(initializer="ones")
+        self.spare = self.add_weight(shape=(3,))
+
+    def call(self, inputs):
+        return 2.0 * self.used * inputs
+
+
+def test_a_weight_that_the_scores_do_not_use_is_left():
+    model = keras.Sequential(
+        [keras.Input((2, 2, 3)), keras.layers.Flatten(), _Spare()]
+    )
+    training = tfbackdoor.defenses.SharpnessAwareTraining(model, rho=1.0)
+    training.compile(keras.optimizers.SGD(0.1))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 2, 2, 3)).astype("float32")
+    before = model.get_weights()
+    training.fit(x, np.arange(8), verbose=0)
+    used, spare = model.get_weights()
+    assert used != before[0]
+    np.testing.assert_array_equal(spare, before[1])

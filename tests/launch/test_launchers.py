@@ -231,6 +231,24 @@ def test_purify_writes_a_report_beside_the_classifier(planted_flags, tmp_path):
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("name", ["defend", "train"])
+def test_test_images_are_looked_at_before_any_training(
+    planted_flags, tmp_path, name
+):
+    path = tmp_path / "images.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {"test_labels": arrays["test_labels"] + 90})
+    flags = {
+        "defend": ["--defense=fine_tuning", *planted_flags],
+        "train": ["--attack=badnets", planted_flags[1], planted_flags[-1]],
+    }
+    result = commands.here(name, "--smoke", *flags[name])
+    assert result.returncode == 1
+    assert "must hold labels" in result.stderr
+    assert "loss:" not in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
 def test_purify_is_one_of_the_defenses(planted_flags, tmp_path):
     result = commands.here(
         "defend",

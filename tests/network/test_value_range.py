@@ -8,6 +8,7 @@ import pytest
 import tfbackdoor
 from tfbackdoor.network import door
 from tfbackdoor.network import facts
+from tfbackdoor.network import public_call
 from tfbackdoor.network import range_trials
 
 L = keras.layers
@@ -127,18 +128,26 @@ def test_images_are_judged_though_the_range_is_known(kind):
 
 
 def test_a_classifier_is_admitted_until_the_outer_call_ends():
-    classifier = _nearest_mean()
-    outer = door.admit(classifier, (IMAGES, LABELS))
-    assert outer.classifier is classifier
-    # Within a call all images are taken as they are: some may be hard.
-    inner = door.admit(classifier, _wrong("random"))
-    del inner
-    assert facts.facts_of(classifier).is_admitted
-    copied = tfbackdoor.copy_classifier(classifier)
-    assert facts.facts_of(copied).is_admitted
-    del outer
+    classifier, copies = _nearest_mean(), []
+
+    @public_call.public_call
+    def outer():
+        outer = door.admit(classifier, (IMAGES, LABELS))
+        assert outer.classifier is classifier
+        # Within a call all images are taken as they are: some may be hard.
+        tfbackdoor.evaluate(classifier, _wrong("random"))
+        copies.append(tfbackdoor.copy_classifier(classifier))
+        assert facts.facts_of(copies[0]).is_admitted
+        raise RuntimeError
+
+    # The error, and with it all that its frames hold, is kept.
+    with pytest.raises(RuntimeError) as kept:
+        outer()
     assert not facts.facts_of(classifier).is_admitted
-    assert not facts.facts_of(copied).is_admitted
+    assert not facts.facts_of(copies[0]).is_admitted
+    with pytest.raises(ValueError, match="`images` must be images that"):
+        tfbackdoor.evaluate(classifier, _wrong("random"))
+    del kept
 
 
 def test_a_copy_that_became_worse_is_scored_in_the_known_range():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import numbers
 import pathlib
 from collections.abc import Callable
 
@@ -33,6 +34,11 @@ _TRIGGER_FILES = {
 }
 
 
+# Grey images that a trigger is tried on, and what it may leave [0, 1] by.
+_LEVELS = (0.0, 0.5, 1.0)
+_ROUNDING = 1e-3
+
+
 def _no_positions():
     return np.zeros(0, "int64")
 
@@ -43,9 +49,10 @@ class Poisoning:
 
     Args:
         trigger: a `Trigger`, `Reflections`, a `GeneratedTrigger`, a `Warp`,
-            `Dithering`, a `MaskedBlend`, or any callable from images to
-            images. It may have `in_training(images)`, what training images
-            get in its place, and `cover(images)`, what covers get.
+            `Dithering`, a `MaskedBlend`, or any callable of TensorFlow's
+            operations, from float32 images in [0, 1] to such. It may have
+            `in_training(images)`, what training images get in its place, and
+            `cover(images)`, what covers get.
         classes: int, number of classes.
         target: int, the attacker's class; with `"all_to_all"` it is unused.
         mode: `"all_to_one"` (label becomes `target`), `"all_to_all"` (label
@@ -80,6 +87,10 @@ class Poisoning:
             raise ValueError(
                 f"`mode` must be one of {MODES}. Received: {self.mode!r}"
             )
+        for name in ("classes", "target", "seed"):
+            self._set_number(name, numbers.Integral, int)
+        for name in ("rate", "cover_ratio"):
+            self._set_number(name, numbers.Real, float)
         if not 0 <= self.target < self.classes:
             raise ValueError(
                 f"`target` must be a class, 0 to {self.classes - 1}. "
@@ -94,6 +105,16 @@ class Poisoning:
                 "`cover_ratio` must be a number >= 0. "
                 f"Received: cover_ratio={self.cover_ratio}"
             )
+
+    def _set_number(self, name, kind, made):
+        """Makes numpy's numbers Python's, which files can hold."""
+        value = getattr(self, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            what = "a whole number" if made is int else "a number"
+            raise ValueError(
+                f"`{name}` must be {what}. Received: {name}={value!r}"
+            )
+        object.__setattr__(self, name, made(value))
 
     def attacked_labels(self, labels):
         """What the attacker wants triggered images of `labels` to be."""
@@ -125,6 +146,7 @@ class Poisoning:
                 f"Received: {type(self.trigger).__name__}"
             )
         folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         self.trigger.save(folder / names[0])
         np.savez_compressed(
             folder / _INDICES_FILE, indices=self.indices, covers=self.covers
@@ -192,18 +214,21 @@ def _read_positions(path):
     return {name: found[name] for name in ("indices", "covers")}
 
 
-def check(poisoning, classifier: keras.Model) -> None:
+def check(
+    poisoning, classifier: keras.Model, *, required: bool = False
+) -> None:
     """Raises unless an attack is None or one that a classifier can be given.
 
     Args:
         poisoning: should be a `Poisoning`.
         classifier: of images in [0, 1], one score per class.
+        required: bool, whether None is refused.
 
     Raises:
         TypeError: where it is of another kind.
         ValueError: where it is of other images or of other classes.
     """
-    if poisoning is None:
+    if poisoning is None and not required:
         return
     if not isinstance(poisoning, Poisoning):
         raise TypeError(
@@ -220,13 +245,29 @@ def check(poisoning, classifier: keras.Model) -> None:
             f"Received: classes={poisoning.classes}, target="
             f"{poisoning.target}, mode={poisoning.mode!r}"
         )
-    shape = (1, *classifiers.image_shape(classifier))
+    _check_trigger(poisoning.trigger, classifiers.image_shape(classifier))
+
+
+def _check_trigger(trigger, image_shape):
+    """Raises ValueError where it does not turn images into such images."""
+    shape = (len(_LEVELS), *image_shape)
+    grey = tf.reshape(tf.constant(_LEVELS), (-1, 1, 1, 1)) * tf.ones(shape)
     try:
-        stamped = tuple(poisoning.trigger(tf.zeros(shape)).shape)
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
-        stamped = messages.one_line(error)
-    if stamped != shape:
+        stamped = tf.function(trigger, autograph=False)(grey)
+        low, high = float(np.min(stamped)), float(np.max(stamped))
+        found = f"{stamped.dtype.name} of shape {tuple(stamped.shape[1:])}"
+    except Exception as error:  # Whatever the code of others raises.
         raise ValueError(
             "`poisoning` must have a trigger for the classifier's images "
-            f"{shape[1:]}. Received: one that gives {stamped}"
+            f"{image_shape}, made of TensorFlow's operations. Received: one "
+            f"that fails with {messages.one_line(error, limit=200)}"
+        ) from error
+    in_range = low >= -_ROUNDING and high <= 1.0 + _ROUNDING
+    if tuple(stamped.shape) != shape or not stamped.dtype.is_floating:
+        in_range = False
+    if not in_range:
+        raise ValueError(
+            "`poisoning` must have a trigger that gives images as it takes "
+            f"them, float32 in [0, 1] of shape {image_shape}. Received: one "
+            f"that gives {found} from {low:g} to {high:g}"
         )

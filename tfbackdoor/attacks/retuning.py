@@ -1,6 +1,7 @@
 """The retuning attack: does a purified classifier stay purified?"""
 
 import dataclasses
+import numbers
 
 import keras
 import numpy as np
@@ -11,11 +12,14 @@ from tfbackdoor.attacks import poisoning as poisoning_module
 from tfbackdoor.data import sampling
 from tfbackdoor.network import copying
 from tfbackdoor.network import door
+from tfbackdoor.network import public_call
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 from tfbackdoor.training import run_settings
+from tfbackdoor.training import setting_ranges
 
 
+@public_call.public_call
 def retune(
     classifier: keras.Model,
     clean: tf.data.Dataset,
@@ -62,6 +66,15 @@ def retune(
     Reference: Min et al., Uncovering, Explaining, and Mitigating the
     Superficial Safety of Backdoor Defense, NeurIPS 2024.
     """
+    setting_ranges.check(
+        {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "padding": padding,
+            "seed": seed,
+        }
+    )
     admitted = door.admit(
         classifier,
         clean,
@@ -69,6 +82,7 @@ def retune(
         differentiable=True,
         copyable=True,
     )
+    poisoning_module.check(poisoning, admitted.classifier, required=True)
     run = run_settings.RunSettings(flip=flip, padding=padding, seed=seed)
     images = _poison_a_few(admitted.images, poisoning, poisoned, seed)
     tuned = copying.copy_classifier(admitted.classifier)
@@ -92,9 +106,10 @@ def _poison_a_few(images, poisoning, count, seed):
     eligible = (
         len(labels) if to_all else np.count_nonzero(labels != poisoning.target)
     )
-    if not 0 < count <= eligible:
+    if not isinstance(count, numbers.Integral) or not 0 < count <= eligible:
         raise ValueError(
-            "`poisoned` must be at least 1, and at most the images that the "
+            "`poisoned` must be a whole number, at least 1, and at most the "
+            "images that the "
             f"attack would change. Received: poisoned={count} of {eligible}"
         )
     attack = dataclasses.replace(

@@ -19,7 +19,10 @@ from tfbackdoor.attacks import triggers
 from tfbackdoor.attacks import trojan
 from tfbackdoor.attacks import wanet
 from tfbackdoor.data import sampling
+from tfbackdoor.data import survey
 from tfbackdoor.training import run_settings
+
+_LOOKED_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,9 @@ def train_attacked(
         `Poisoning`, None for `"none"`.
 
     Raises:
-        ValueError: where `attack` is no name in `ATTACKS`.
+        TypeError: where `train` is of another kind.
+        ValueError: where `attack` is no name in `ATTACKS`, or `train` holds
+            other images or labels.
     """
     if not isinstance(attack, Attack):
         if attack not in ATTACKS:
@@ -102,11 +107,12 @@ def train_attacked(
                 f"Received: {attack!r}"
             )
         attack = ATTACKS[attack]
+    classes = _checked_classes(train)
     run = attack_run.AttackRun(
         build=build,
         images=train,
         image_shape=tuple(train.element_spec[0].shape),
-        classes=sampling.count_classes(train),
+        classes=classes,
         target=target,
         mode=attack.mode,
         rate=attack.rate if rate is None else rate,
@@ -132,6 +138,34 @@ def train_attacked(
     if attack.train is not poisoned_training.train_clean:
         run.poisoning(None)  # Settings out of range end here, not in hours.
     return attack.train(run)
+
+
+def _checked_classes(train):
+    """Number of classes of training images, which are looked at once."""
+    if not isinstance(train, tf.data.Dataset):
+        raise TypeError(
+            "`train` must be a tf.data.Dataset of (image, label); see "
+            f"from_arrays. Received: {type(train).__name__}"
+        )
+    sampling.check_finite(train, "train")
+    spec = train.element_spec
+    are_pairs = isinstance(spec, tuple) and len(spec) == 2
+    if not (
+        are_pairs
+        and spec[0].shape.rank == 3
+        and spec[0].dtype == tf.float32
+        and spec[1].shape.rank == 0
+        and spec[1].dtype.is_integer
+    ):
+        raise ValueError(
+            "`train` must be unbatched pairs of an image, float32 in [0, 1] of "
+            "shape (height, width, channels), and a whole number, as "
+            f"load_images and from_arrays give them. Received: {spec}"
+        )
+    found = survey.survey(train.batch(_LOOKED_AT_ONCE))
+    classes = found.labels[-1] + 1 if found.labels else 0
+    survey.check(found, classes, name="train", several_classes=True)
+    return classes
 
 
 def _four_corners(image_shape):

@@ -65,6 +65,11 @@ class Trigger:
                 f"`images` must have the trigger's shape {expected}. "
                 f"Received: {received}"
             )
+        if not tf.as_dtype(images.dtype).is_floating:
+            raise ValueError(
+                "`images` must be float in [0, 1]. Received: dtype "
+                f"{tf.as_dtype(images.dtype).name}"
+            )
         images = images * (1.0 - self.mask) + self.pattern
         if self.wrap:
             images = tf.math.floormod(images, 256.0 / 255.0)

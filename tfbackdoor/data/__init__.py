@@ -5,6 +5,7 @@ of shape `(height, width, channels)`.
 """
 
 from tfbackdoor.data.augmentation import augment
+from tfbackdoor.data.checked import checked_images
 from tfbackdoor.data.missing_split import MissingSplitError
 from tfbackdoor.data.perturbation import perturb_randomly
 from tfbackdoor.data.sampling import count_classes
@@ -20,6 +21,7 @@ from tfbackdoor.data.sources import load_images
 __all__ = [
     "MissingSplitError",
     "augment",
+    "checked_images",
     "count_classes",
     "from_arrays",
     "image_tracks",

@@ -37,12 +37,7 @@ def augment(
             f"cutout_length={cutout_length}"
         )
 
-    sizes = [size for size in batches.element_spec[0].shape[1:3] if size]
-    if sizes and padding > min(sizes):
-        raise ValueError(
-            f"`padding` must be at most the images' smaller side, {min(sizes)} "
-            f"pixels, or crops miss them. Received: padding={padding}"
-        )
+    check_padding(padding, batches.element_spec[0].shape[1:3])
 
     def augment_batch(seeds, batch):
         images, *rest = batch
@@ -59,6 +54,21 @@ def augment(
     return tf.data.Dataset.zip(seeds, batches).map(
         augment_batch, num_parallel_calls=tf.data.AUTOTUNE
     )
+
+
+def check_padding(padding: int, image_size) -> None:
+    """Raises ValueError where crops of a padded image could miss it.
+
+    Args:
+        padding: as `augment` takes it.
+        image_size: `(height, width)`, None where it is not known.
+    """
+    sizes = [size for size in image_size if size]
+    if sizes and padding > min(sizes):
+        raise ValueError(
+            f"`padding` must be at most the images' smaller side, {min(sizes)} "
+            f"pixels, or crops miss them. Received: padding={padding}"
+        )
 
 
 def _crop_and_flip(images, padding, flip, seeds):

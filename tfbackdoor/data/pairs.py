@@ -24,7 +24,12 @@ def as_pairs(data, name: str) -> tf.data.Dataset:
         ValueError: where they hold no images and labels.
     """
     if isinstance(data, keras.utils.PyDataset):
-        data = _of_batches([data[i] for i in range(len(data))], name)
+        if data.num_batches is None:
+            raise ValueError(
+                f"`{name}` must have an end. Received: a PyDataset whose "
+                "num_batches is None."
+            )
+        data = _of_batches([data[i] for i in range(data.num_batches)], name)
     if isinstance(data, tf.data.Dataset):
         return _of_dataset(data, name)
     if isinstance(data, dict) and _keys(data):

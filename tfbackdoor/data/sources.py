@@ -4,6 +4,7 @@ One convention everywhere: a data set yields `(image, label)`, the image
 float32 in [0, 1] of shape `(height, width, channels)`, the label int64.
 """
 
+import numbers
 import os
 import pathlib
 
@@ -61,6 +62,7 @@ def load_images(
             "`source` must be a path or the name of a data set. "
             f"Received: {type(source).__name__}"
         )
+    check_image_size(image_size)
     if source == "digits":
         images = _load_digits(split)
     elif str(source).endswith(".npz"):
@@ -77,6 +79,20 @@ def load_images(
     if tar_archives.is_archive(source) or pathlib.Path(source).is_dir():
         _decode_all(images, source)
     return images.map(_to_unit_range, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def check_image_size(image_size) -> None:
+    """Raises ValueError unless it is None or a size of images."""
+    if image_size is None:
+        return
+    sizes = image_size if isinstance(image_size, (tuple, list)) else ()
+    if len(sizes) != 2 or not all(
+        isinstance(size, numbers.Integral) and int(size) > 0 for size in sizes
+    ):
+        raise ValueError(
+            "`image_size` must be (height, width), whole numbers above 0. "
+            f"Received: {image_size!r}"
+        )
 
 
 def image_tracks(

@@ -3,6 +3,7 @@
 Tracks are strings or numbers, one an image, as `image_tracks` gives them.
 """
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +18,14 @@ def check(tracks: np.ndarray | None, count: int) -> np.ndarray | None:
     """
     if tracks is None:
         return None
-    tracks = np.asarray(tracks)
+    names = list(tracks) if np.iterable(tracks) else []
+    if not all(isinstance(x, (str, numbers.Integral)) for x in names):
+        names = []
+    tracks = np.array([str(name) for name in names])
     if tracks.shape != (count,):
         raise ValueError(
-            f"`tracks` must name one track for each of {count} images. "
-            f"Received: {tracks.shape[0] if tracks.ndim == 1 else tracks.shape}"
+            f"`tracks` must name one track for each of {count} images, a text "
+            f"or a whole number. Received: {len(names)}"
         )
     return tracks
 

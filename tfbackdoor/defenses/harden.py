@@ -17,6 +17,7 @@ from tfbackdoor.network import copying
 from tfbackdoor.training import classifier_training
 from tfbackdoor.training import optimizers
 
+FOLDS = 2
 _GENTLER = (1.0, 0.1, 0.01)
 _WEIGHT_DECAY = 5e-4
 
@@ -66,7 +67,7 @@ def by_hardening(
     *,
     max_accuracy_drop: float = 0.02,
     max_strength: float = 1.0,
-    folds: int = 2,
+    folds: int = FOLDS,
     steps: int = 100,
     batch_size: int = 256,
     learning_rate: float = 0.03,
@@ -119,7 +120,7 @@ def harden_within(
     *,
     max_accuracy_drop: float = 0.02,
     max_strength: float = 1.0,
-    folds: int = 2,
+    folds: int = FOLDS,
     steps: int = 100,
     learning_rate: float = 0.03,
     **settings,

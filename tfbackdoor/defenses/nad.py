@@ -78,8 +78,8 @@ def by_nad(
             **cutout,
         ).classifier
 
-    def distil(images, tutor, rate):
-        nad = neural_attention_distillation.NeuralAttentionDistillation(
+    def distillation(tutor):
+        return neural_attention_distillation.NeuralAttentionDistillation(
             copying.copy_classifier(classifier),
             tutor,
             taps=taps,
@@ -89,6 +89,9 @@ def by_nad(
             precision=run.precision,
             train_frozen=run.train_frozen,
         )
+
+    def distil(images, tutor, rate):
+        nad = distillation(tutor)
         nad.compile(fine_tuning.paper_optimizer(rate, weight_decay))
         nad.fit(
             run.batches(images, batch_size, **cutout),
@@ -99,6 +102,7 @@ def by_nad(
         )
         return nad
 
+    distillation(teacher)  # Settings that do not fit end here, not later.
     chosen = {}
     if learning_rate is None:
         chosen = _choose_rate(teacher_on, distil, run.folds(clean, folds))

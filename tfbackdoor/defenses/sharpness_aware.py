@@ -80,7 +80,10 @@ class SharpnessAwareTraining(classifier_training.ClassifierTraining):
             tape.watch(weights)
             outputs, updates = self.view(images, training=True, values=values)
             loss = self.loss_of(images, wanted, outputs, sample_weights)
-        return loss, tape.gradient(loss, weights), outputs, updates
+        gradients = tape.gradient(
+            loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return loss, gradients, outputs, updates
 
     def _ascend(self, weights, gradients):
         """The weights at which the loss is about the largest nearby."""

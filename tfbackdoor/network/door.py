@@ -32,8 +32,8 @@ class Admitted:
             int64.
         values: what the original's pixels are.
 
-    As long as it is in use, `classifier` and copies of it are taken as they
-    are.
+    Until the user's call ends, see `public_call`, `classifier` and copies of
+    it are taken as they are.
     """
 
     original: keras.Model
@@ -50,7 +50,7 @@ class Admitted:
         size = facts.facts_of(self.classifier).image_shape[:2]
         conforming = adapting.conform(other, image_size=size)
         adapted = self.values.adapt(conforming)
-        facts.facts_of(adapted).admit(self)
+        facts.facts_of(adapted).admit()
         return adapted
 
     def more(self, data, *, name: str = "test") -> tf.data.Dataset:
@@ -140,7 +140,7 @@ def admit(
         _check_precision(classifier)
         _check_copy(adapted, found.sample[0])
     admitted = Admitted(classifier, adapted, images, values)
-    facts.facts_of(adapted).admit(admitted)
+    facts.facts_of(adapted).admit()
     return admitted
 
 

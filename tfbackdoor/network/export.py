@@ -16,6 +16,7 @@ from tfbackdoor.network import classifiers
 from tfbackdoor.network import export_formats
 from tfbackdoor.network import graph
 from tfbackdoor.network import precisions
+from tfbackdoor.network import refusals
 
 KERAS_FILE = "classifier.keras"
 UNVERIFIED_FILE = "unverified.keras"
@@ -59,20 +60,26 @@ def export_classifier(
         The folder.
 
     Raises:
-        ValueError: on an unknown format; and, after all else was written,
+        TypeError: where `classifier` is no Keras model.
+        ValueError: before anything is written, on an unknown format or images
+            that the classifier does not take; and, after all else was written,
             where a format cannot be written, does not load without this
             package, or gives other scores. Its file is removed, but for the
             Keras file, the classifier itself, which is then left as
             `unverified.keras`.
     """
     export_formats.check_known(formats)
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    images = np.asarray(images, "float32")
+    refusals.check_kind(classifier)
+    images = _batch_of(images, classifiers.image_shape(classifier))
     images = images[: batch_size.batch_size_for(classifier)]
-    images = _in_shape(images, classifiers.image_shape(classifier))
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"`folder` must be a folder or new. Received: {folder}, a file."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     # The file comes first: whatever else fails, it is there.
-    written, failures = _write(classifier, folder, formats)
+    written, failures = _write(classifier, images, folder, formats)
     scores = graph.call_for_scores(classifier, images)
     scores = keras.ops.convert_to_numpy(scores).astype("float32")
     found = _read_back(written, images, scores)
@@ -88,21 +95,40 @@ def export_classifier(
     return folder
 
 
-def _in_shape(images, shape):
-    """Images without their channel axis, where the classifier takes none."""
-    if images.ndim == len(shape) + 2 and images.shape[-1] == 1:
-        return images[..., 0]
-    return images
+def _batch_of(images, shape):
+    """The images as float32, ValueError unless they are of that shape.
+
+    Without their channel axis, where the classifier takes none.
+    """
+    try:
+        batch = np.asarray(images, "float32")
+    except (TypeError, ValueError):
+        batch = np.zeros(0, "float32")
+    if batch.ndim == len(shape) + 2 and batch.shape[-1] == 1:
+        batch = batch[..., 0]
+    is_alike = batch.ndim == len(shape) + 1 and all(
+        want is None or size == want
+        for size, want in zip(batch.shape[1:], shape)
+    )
+    # One channel may be left out: Keras gives it back.
+    is_grey = shape[-1:] == (1,) and batch.shape[1:] == shape[:-1]
+    if not len(batch) or not (is_alike or is_grey):
+        received = getattr(images, "shape", type(images).__name__)
+        raise ValueError(
+            f"`images` must be an array of images of shape {shape}, at least "
+            f"one, to compare scores on. Received: {received}"
+        )
+    return batch
 
 
-def _write(classifier, folder, formats):
+def _write(classifier, images, folder, formats):
     """The path of each file that was written, and why others were not."""
     written, failures = {_KERAS: folder / UNVERIFIED_FILE}, {}
     classifier.save(written[_KERAS])
     for name in formats:
         path = folder / export_formats.FORMATS[name].file
         try:
-            export_formats.write(classifier, path, name)
+            export_formats.write(classifier, path, name, images[:1])
             written[name] = path
         except Exception as error:  # The other files are worth keeping.
             failures[name] = (

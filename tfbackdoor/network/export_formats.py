@@ -73,8 +73,12 @@ def check_installed(name: str) -> None:
         )
 
 
-def write(classifier: keras.Model, path: pathlib.Path, name: str) -> None:
+def write(
+    classifier: keras.Model, path: pathlib.Path, name: str, image
+) -> None:
     """Writes a classifier at inference in the format `name` to `path`.
+
+    `image` is a batch of one that it takes.
 
     Raises:
         ValueError: where the format needs a package that is not there.
@@ -85,7 +89,7 @@ def write(classifier: keras.Model, path: pathlib.Path, name: str) -> None:
         classifier = copying.in_float32(classifier)
     inference = _Inference(classifier)
     shape = classifiers.image_shape(classifier)
-    inference(keras.ops.zeros((1, *shape)))
+    inference(keras.ops.convert_to_tensor(image))
     with _quiet():
         inference.export(
             str(path),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfbackdoor.network import graph
+from tfbackdoor.network import public_call
 from tfbackdoor.network import remembering
 from tfbackdoor.network import structure
 
@@ -30,20 +31,16 @@ class Facts:
     def __init__(self, classifier: keras.Model):
         self._classifier: Callable[[], Any] = weakref.ref(classifier)
         self.value_range = None
-        self._admission: Callable[[], Any] = _nothing
+        self._admitted_by: public_call.Call | None = None
 
     @property
     def is_admitted(self) -> bool:
-        """Whether what `admit` was given is still in use."""
-        return self._admission() is not None
+        """Whether the call that admitted it goes on."""
+        return self._admitted_by is not None and self._admitted_by.goes_on
 
-    def admit(self, admitted) -> None:
-        """Has it admitted for as long as `admitted` is in use.
-
-        A call within another, which has admitted it already, changes nothing.
-        """
-        if not self.is_admitted:
-            self._admission = weakref.ref(admitted)
+    def admit(self) -> None:
+        """Has it, and copies of it, admitted until the user's call ends."""
+        self._admitted_by = public_call.current()
 
     @functools.cached_property
     def image_shape(self) -> tuple:
@@ -114,11 +111,7 @@ def take_over(copy: keras.Model, original: keras.Model) -> None:
         vars(facts_of(copy))["scores"] = known["scores"]
     values = known["value_range"]
     facts_of(copy).value_range = values and values.of_copy()
-    facts_of(copy)._admission = known["_admission"]
-
-
-def _nothing():
-    return None
+    facts_of(copy)._admitted_by = known["_admitted_by"]
 
 
 def _computed_scores(classifier, shape):

@@ -1,7 +1,6 @@
 """Loads classifiers from files that may come from anywhere."""
 
 import math
-import numbers
 import os
 import pathlib
 import warnings
@@ -10,6 +9,7 @@ import weakref
 import keras
 
 from tfbackdoor import errors
+from tfbackdoor.data import sources
 from tfbackdoor.files import keras_files
 from tfbackdoor.files import keras_weights
 from tfbackdoor.files import messages
@@ -59,7 +59,7 @@ def load_classifier(
             f"allow_unsafe_code=True: whatever code is in {path} is run now.",
             stacklevel=errors.users_level(),
         )
-    _check_size(image_size)
+    sources.check_image_size(image_size)
     classifier = load_model(path, allow_unsafe_code=allow_unsafe_code)
     conforming = _conforming(classifier, path, image_size, output)
     _check_size_taken(conforming, image_size)
@@ -170,20 +170,6 @@ def _conforming(classifier, path, image_size, output):
             "`path` must hold a classifier of images. "
             f"Received: {path}, which fails with: {messages.one_line(error)}"
         ) from error
-
-
-def _check_size(image_size):
-    """Raises ValueError unless it is None or a size of images."""
-    if image_size is None:
-        return
-    sizes = image_size if isinstance(image_size, (tuple, list)) else ()
-    if len(sizes) != 2 or not all(
-        isinstance(size, numbers.Integral) and size > 0 for size in sizes
-    ):
-        raise ValueError(
-            "`image_size` must be (height, width), whole numbers above 0. "
-            f"Received: {image_size!r}"
-        )
 
 
 def _check_size_taken(classifier, image_size):

@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tfbackdoor.data import labelled
-from tfbackdoor.data import sampling
+from tfbackdoor.data import checked
 from tfbackdoor.data import survey
 from tfbackdoor.network import batch_size
 from tfbackdoor.network import facts
@@ -37,16 +36,12 @@ def read_images(
         ValueError: where they are not images and labels of the classifier.
     """
     known = facts.facts_of(classifier)
-    images = labelled.labelled_images(
-        pairs, known.image_shape, known.classes, name=name
+    return checked.checked_images(
+        pairs,
+        known.image_shape,
+        known.classes,
+        name=name,
+        several_classes=several_classes,
+        in_memory=in_memory,
+        batch_size=batch_size.batch_size_for(classifier),
     )
-    sampling.check_finite(images, name)
-    with labelled.reading(name):
-        if in_memory:
-            images = sampling.in_memory(images)
-        size = batch_size.batch_size_for(classifier)
-        found = survey.survey(images.batch(size))
-    survey.check(
-        found, known.classes, name=name, several_classes=several_classes
-    )
-    return images, found

@@ -73,6 +73,7 @@ _RANGES = {
         (
             "max_accuracy_drop",
             "threshold",
+            "alpha",
             "mixup",
             "max_opacity",
             "label_smoothing",
