@@ -151,6 +151,17 @@ def test_callback_scores_in_the_range_that_the_classifier_takes():
     assert history["attack_success"][0] > 0.9
 
 
+@pytest.mark.filterwarnings("error")
+def test_callback_warns_of_another_range():
+    classifier = planted.classifier(levels=255.0)
+    scores = tfbackdoor.evaluation.BackdoorScores(
+        planted.images(90), planted.attack()
+    )
+    scores.set_model(classifier)
+    with pytest.warns(tfbackdoor.network.RangeWarning, match=r"\[0, 255\]"):
+        scores.on_train_begin()
+
+
 def test_callback_needs_an_attack():
     scores = tfbackdoor.evaluation.BackdoorScores(planted.images(60), None)
     scores.set_model(planted.classifier())

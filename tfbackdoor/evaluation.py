@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfbackdoor import errors
 from tfbackdoor import rates
 from tfbackdoor.attacks import generators
 from tfbackdoor.attacks import poisoning as poisoning_module
@@ -16,6 +18,7 @@ from tfbackdoor.network import compute_view
 from tfbackdoor.network import door
 from tfbackdoor.network import facts
 from tfbackdoor.network import public_call
+from tfbackdoor.network import value_range
 from tfbackdoor.training import setting_ranges
 
 
@@ -101,6 +104,14 @@ class BackdoorScores(keras.callbacks.Callback):
         preprocess: what is done to images in [0, 1] before the classifier, see
             `evaluate`; a model that is not trained yet cannot tell. The
             trainers of this package take images in [0, 1] alone.
+
+    Raises:
+        TypeError: in `fit`, where `poisoning` is no `Poisoning`.
+        ValueError: in `fit`, where images or attack will not do.
+
+    Warns:
+        RangeWarning: where another range of pixels is clearly right, before
+            the first epoch or after it.
     """
 
     def __init__(
@@ -119,7 +130,8 @@ class BackdoorScores(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.poisoning = poisoning
         self.classifier = classifier
-        self._counter = self._batches = None
+        self._counter = self._batches = self._admitted = None
+        self._epochs = 0
 
     @public_call.public_call
     def on_train_begin(self, logs=None):
@@ -139,13 +151,34 @@ class BackdoorScores(keras.callbacks.Callback):
         )
         if scored is classifier:
             scored = admitted.classifier
+        self._admitted, self._epochs = admitted, 0
         self._batches = admitted.images.batch(self.batch_size).cache()
+        self._warn_of_range()
         self._counter = BatchCounter(scored, self.poisoning)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._epochs += 1
+        if self._epochs == 1:  # What was new to all images now tells.
+            self._warn_of_range()
         scores = self._counter.scores(self._batches)
         for name in ("clean_accuracy", "attack_success", "robust_accuracy"):
             logs[name] = getattr(scores, name).value
+
+    def _warn_of_range(self):
+        """Warns where another range of pixels is clearly right."""
+        right = value_range.clearly_right(
+            self._admitted.classifier, self._admitted.sample
+        )
+        if right is None:
+            return
+        name, accuracy, given = right
+        warnings.warn(
+            "`preprocess` must say what pixels the classifier takes. Received: "
+            f"{self.preprocess!r}, with which {given} of images are answered "
+            f"right, and {accuracy} with pixels as {name}.",
+            value_range.RangeWarning,
+            stacklevel=errors.users_level(),
+        )
 
 
 class BatchCounter:

@@ -31,6 +31,7 @@ class Admitted:
         images: unbatched data set of `(image, label)`, float32 in [0, 1] and
             int64.
         values: what the original's pixels are.
+        sample: images and labels, drawn from all alike, at most 500.
 
     Until the user's call ends, see `public_call`, `classifier` and copies of
     it are taken as they are.
@@ -40,6 +41,7 @@ class Admitted:
     classifier: keras.Model
     images: tf.data.Dataset
     values: value_range.ValueRange
+    sample: tuple[np.ndarray, np.ndarray]
 
     def restore(self, changed: keras.Model) -> keras.Model:
         """`changed`, a copy of the classifier, as its owner gave it."""
@@ -139,7 +141,7 @@ def admit(
     if copyable:
         _check_precision(classifier)
         _check_copy(adapted, found.sample[0])
-    admitted = Admitted(classifier, adapted, images, values)
+    admitted = Admitted(classifier, adapted, images, values, found.sample)
     facts.facts_of(adapted).admit()
     return admitted
 
