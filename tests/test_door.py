@@ -686,6 +686,49 @@ def test_an_integer_input_lets_gradients_through_and_comes_back(levels):
         tfbackdoor.AdversarialNeuronPruning(whole)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Headed(keras.Model):
+    """Scores, by a temperature, and in training a second output if wanted."""
+
+    temperature: float
+
+    def __init__(self, two=False, **kwargs):
+        super().__init__(**kwargs)
+        self.two = two
+        self.network = _network()
+
+    def call(self, images, training=False):
+        scores = self.network(images, training=training) * self.temperature
+        return (scores, scores) if self.two and training else scores
+
+    def get_config(self):
+        return {"two": self.two}
+
+
+@pytest.mark.filterwarnings("ignore:Model 'headed")
+@pytest.mark.parametrize(
+    ("two", "holder", "message"),
+    [
+        (True, Headed, "in training as at inference.*tuple"),
+        # Set after __init__, in no config: the copy lacks it.
+        (False, None, "whose copy fails with"),
+    ],
+)
+def test_models_of_other_make_are_refused_in_a_sentence(
+    digits, two, holder, message
+):
+    model = Headed(two)
+    (holder or model).temperature = 1.0
+    model(IMAGES[:1])
+    model.network.set_weights(digits.get_weights())
+    try:
+        with pytest.raises(ValueError, match=message):
+            tfbackdoor.purify(model, (IMAGES, LABELS), **_QUICK)
+    finally:
+        if holder:
+            del holder.temperature
+
+
 def test_a_classifier_that_rounds_its_images_is_not_scanned(digits):
     inputs = keras.Input((16, 16, 1))
     model = keras.Model(inputs, digits(keras.ops.round(inputs * 16.0) / 16.0))

@@ -326,6 +326,8 @@ def test_pruning_is_exactly_at_a_threshold_given():
             ValueError,
             "a text or a whole number",
         ),
+        (planted.images(60), {"flip": "no"}, ValueError, "`flip` must be"),
+        (planted.images(60), {"seed": None}, ValueError, "`seed` must be"),
         (planted.images(60), {"padding": 9}, ValueError, "smaller side, 8"),
         (planted.images(60), {"alpha": 2.0}, ValueError, "`alpha` must be"),
         (

@@ -129,6 +129,12 @@ class ComputeView:
             [(v, value_of(v)) for v in self.model.variables]
         ) as scope:
             outputs = graph.call(self.model, inputs, training=training)
+        if not hasattr(outputs, "dtype"):
+            raise ValueError(
+                "`classifier` must give one tensor of class scores in training "
+                f"as at inference. Received: a {type(outputs).__name__} from "
+                f"{self.classifier.name}"
+            )
         if keras.backend.standardize_dtype(outputs.dtype) in precisions.HALVES:
             outputs = keras.ops.cast(outputs, "float32")
         updates = [

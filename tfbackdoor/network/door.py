@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfbackdoor.data import pairs as pairs_module
+from tfbackdoor.files import messages
 from tfbackdoor.network import adapting
 from tfbackdoor.network import classifiers
 from tfbackdoor.network import copying
@@ -203,15 +204,19 @@ def _check_copy(classifier, images):
     """Raises ValueError where a copy would compute something else."""
     images = images[:_COMPARED]
     expected = classifiers.scores_of(classifier, images)
-    received = classifiers.scores_of(
-        copying.copy_classifier(classifier), images
-    )
-    scale = max(1.0, float(np.abs(expected).max()))
-    if np.abs(expected - received).max() <= _TOLERANCE * scale:
-        return
+    copy = copying.copy_classifier(classifier)
+    fault, cause = "gives other scores", None
+    try:
+        received = classifiers.scores_of(copy, images)
+        scale = max(1.0, float(np.abs(expected).max()))
+        if np.abs(expected - received).max() <= _TOLERANCE * scale:
+            return
+    except Exception as error:  # Whatever the code of others raises.
+        reason = messages.one_line(error, limit=200)
+        fault, cause = f"fails with {reason}", error
     raise ValueError(
         "`classifier` must be a model that Keras can copy, with all that its "
         "layers compute with in get_config or in weights. Received: "
-        f"{classifier.name}, whose copy gives other scores; its layers of "
+        f"{classifier.name}, whose copy {fault}; its layers of "
         f"other make are {copying.foreign_layers(classifier)}"
-    )
+    ) from cause

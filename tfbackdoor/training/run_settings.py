@@ -1,6 +1,7 @@
 """How a method draws its images and computes, whatever it trains."""
 
 import dataclasses
+import numbers
 import time
 
 import numpy as np
@@ -47,6 +48,14 @@ class RunSettings:
 
     def __post_init__(self):
         devices.check_precision(self.precision)
+        if not isinstance(self.flip, (bool, np.bool_)):
+            raise ValueError(
+                f"`flip` must be True or False. Received: flip={self.flip!r}"
+            )
+        if not isinstance(self.seed, numbers.Integral):
+            raise ValueError(
+                f"`seed` must be a whole number. Received: seed={self.seed!r}"
+            )
 
     def batches(
         self,
