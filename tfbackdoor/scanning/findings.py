@@ -196,7 +196,7 @@ class Scan:
     @property
     def _extreme(self):
         """`(classes,)`, whether a signal or all together are extreme."""
-        together = self._together >= limits.TOGETHER[1]
+        together = self._together >= self._limits_together[1]
         return together | np.any(
             [v >= limits.PROVES_ALONE[k] for k, v in self.strengths.items()],
             axis=0,
@@ -209,7 +209,7 @@ class Scan:
         for name, strength in self.strengths.items():
             unusual, extreme = self._limits_of(name)
             count += strength >= unusual / extreme
-        return np.maximum(count, self._together >= limits.TOGETHER[0])
+        return np.maximum(count, self._together >= self._limits_together[0])
 
     def __str__(self):
         if self.verdict == "backdoored":
@@ -247,6 +247,10 @@ class Scan:
                 name: values.tolist() for name, values in self.strengths.items()
             },
         }
+
+    @property
+    def _limits_together(self):
+        return limits.limits_together(len(self.anomalies))
 
     def _limits_of(self, signal):
         return limits.limits_of(signal, len(self.anomalies))

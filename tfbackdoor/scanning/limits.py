@@ -5,7 +5,8 @@ import math
 from tfbackdoor.scanning import outliers
 
 # Among ten classes. All but those of patches and errors are settled on the
-# networks that docs/lab/results.md, "The scan", calls set A.
+# networks that docs/lab/results.md, "The scan", calls set A; that those of
+# waves and of all together grow with the number of classes, on set F.
 _LIMITS = {
     "patch": (2.5, 3.5),
     "margin": (3.5, 4.5),
@@ -24,15 +25,17 @@ PROVES_ALONE = {
 }
 _DEVIATIONS = ("patch", "margin")
 _TIMES_CHANCE = 3.0
-# Of the strengths of all signals for one class, added up; settled on set C.
-TOGETHER = (1.6, 2.0)
+# Among ten classes, of the strengths of all signals for one class, added up;
+# settled on set C.
+_TOGETHER = (1.6, 2.0)
 
 
 def limits_of(signal: str, classes: int) -> tuple[float, float]:
     """The pair of an unusual and an extreme value of a signal.
 
-    Anomalies are met by chance as seldom among any number of classes; errors
-    gather where they have 60 % and three times their share by chance.
+    Anomalies are met by chance as seldom among any number of classes, and
+    answers to waves grow with it as their limits do; errors gather where they
+    have 60 % and three times their share by chance.
 
     Args:
         signal: a key of `Scan.strengths`.
@@ -40,9 +43,33 @@ def limits_of(signal: str, classes: int) -> tuple[float, float]:
     """
     unusual, extreme = _LIMITS[signal]
     if signal in _DEVIATIONS:
-        unusual, extreme = (
-            outliers.limit_of(x, classes) for x in (unusual, extreme)
-        )
+        return _grown(unusual, classes), _grown(extreme, classes)
+    if signal == "wave":
+        return _alike((unusual, extreme), classes)
     if signal == "errors":
         unusual = extreme = max(extreme, _TIMES_CHANCE / (classes - 1))
+    return unusual, extreme
+
+
+def limits_together(classes: int) -> tuple[float, float]:
+    """What is unusual, and extreme, of all signals' strengths for one class.
+
+    The largest of many sums is larger by chance, too.
+
+    Args:
+        classes: int > 1.
+    """
+    return _alike(_TOGETHER, classes)
+
+
+def _grown(of_ten, classes):
+    return outliers.limit_of(of_ten, classes)
+
+
+def _alike(limits, classes):
+    """Limits among ten classes, grown as those of an anomaly of patches."""
+    unusual, extreme = (
+        limit * _grown(of_ten, classes) / of_ten
+        for limit, of_ten in zip(limits, _LIMITS["patch"])
+    )
     return unusual, extreme
