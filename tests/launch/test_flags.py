@@ -36,6 +36,7 @@ _NO_FLAG = {
     "callbacks",
     "clean_classifier",
     "epsilon of scan",
+    "tracks",  # --by_track reads them.
     "verbose",
 }
 
