@@ -262,10 +262,8 @@ def _check_trigger(trigger, image_shape):
             f"{image_shape}, made of TensorFlow's operations. Received: one "
             f"that fails with {messages.one_line(error, limit=200)}"
         ) from error
-    in_range = low >= -_ROUNDING and high <= 1.0 + _ROUNDING
-    if tuple(stamped.shape) != shape or not stamped.dtype.is_floating:
-        in_range = False
-    if not in_range:
+    is_alike = stamped.dtype.is_floating and tuple(stamped.shape) == shape
+    if not is_alike or not -_ROUNDING <= low <= high <= 1.0 + _ROUNDING:
         raise ValueError(
             "`poisoning` must have a trigger that gives images as it takes "
             f"them, float32 in [0, 1] of shape {image_shape}. Received: one "

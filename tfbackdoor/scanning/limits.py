@@ -43,9 +43,11 @@ def limits_of(signal: str, classes: int) -> tuple[float, float]:
     """
     unusual, extreme = _LIMITS[signal]
     if signal in _DEVIATIONS:
-        return _grown(unusual, classes), _grown(extreme, classes)
+        unusual, extreme = (
+            outliers.limit_of(x, classes) for x in (unusual, extreme)
+        )
     if signal == "wave":
-        return _alike((unusual, extreme), classes)
+        return _grown((unusual, extreme), classes)
     if signal == "errors":
         unusual = extreme = max(extreme, _TIMES_CHANCE / (classes - 1))
     return unusual, extreme
@@ -59,17 +61,13 @@ def limits_together(classes: int) -> tuple[float, float]:
     Args:
         classes: int > 1.
     """
-    return _alike(_TOGETHER, classes)
+    return _grown(_TOGETHER, classes)
 
 
-def _grown(of_ten, classes):
-    return outliers.limit_of(of_ten, classes)
-
-
-def _alike(limits, classes):
+def _grown(limits, classes):
     """Limits among ten classes, grown as those of an anomaly of patches."""
     unusual, extreme = (
-        limit * _grown(of_ten, classes) / of_ten
+        limit * outliers.limit_of(of_ten, classes) / of_ten
         for limit, of_ten in zip(limits, _LIMITS["patch"])
     )
     return unusual, extreme
