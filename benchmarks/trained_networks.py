@@ -23,16 +23,13 @@ def clean_images(arguments, count=None):
     tracks = None
     if arguments.by_track:
         tracks = tfbackdoor.data.image_tracks(arguments.dataset, "train")
-    _, chosen = tfbackdoor.data.split_positions(
+    return tfbackdoor.data.draw_clean(
         images,
-        [arguments.share, count],
+        arguments.share,
+        count,
         seed=arguments.data_seed,
         tracks=tracks,
     )
-    return {
-        "clean": tfbackdoor.in_memory(tfbackdoor.data.select(images, chosen)),
-        "tracks": None if tracks is None else tracks[chosen],
-    }
 
 
 def add_arguments(parser):

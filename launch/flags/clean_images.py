@@ -37,17 +37,13 @@ def load(count: int = 500) -> dict:
     elif FLAGS.attacker_share == 0.0:
         count = min(count, int(training.cardinality()))
     _check_count(training, count)
-    tracks = training_split.tracks()
-    _, chosen = tfbackdoor.data.split_positions(
+    return tfbackdoor.data.draw_clean(
         training,
-        [FLAGS.attacker_share, count],
+        FLAGS.attacker_share,
+        count,
         seed=FLAGS.data_seed,
-        tracks=tracks,
+        tracks=training_split.tracks(),
     )
-    return {
-        "clean": tfbackdoor.in_memory(tfbackdoor.data.select(training, chosen)),
-        "tracks": None if tracks is None else tracks[chosen],
-    }
 
 
 def _check_count(training, count):

@@ -9,6 +9,7 @@ from tfbackdoor.data.checked import checked_images
 from tfbackdoor.data.missing_split import MissingSplitError
 from tfbackdoor.data.perturbation import perturb_randomly
 from tfbackdoor.data.sampling import count_classes
+from tfbackdoor.data.sampling import draw_clean
 from tfbackdoor.data.sampling import in_memory
 from tfbackdoor.data.sampling import select
 from tfbackdoor.data.sampling import split_images
@@ -23,6 +24,7 @@ __all__ = [
     "augment",
     "checked_images",
     "count_classes",
+    "draw_clean",
     "from_arrays",
     "image_tracks",
     "in_memory",

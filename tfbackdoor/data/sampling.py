@@ -91,6 +91,31 @@ def split_positions(
     return [np.sort(part) for part in parts]
 
 
+def draw_clean(
+    images: tf.data.Dataset,
+    attacker_share: float,
+    count: int,
+    *,
+    seed: int = 0,
+    tracks: np.ndarray | None = None,
+) -> dict:
+    """The arguments `clean`, in memory, and `tracks` of a defense.
+
+    Args:
+        images: unbatched data set of known cardinality.
+        attacker_share: float in [0, 1], what the attacker had of them.
+        count: int, how many the defender draws of the rest.
+        seed, tracks: see `split_positions`.
+    """
+    _, drawn = split_positions(
+        images, [attacker_share, count], seed=seed, tracks=tracks
+    )
+    return {
+        "clean": in_memory(select(images, drawn)),
+        "tracks": None if tracks is None else tracks[drawn],
+    }
+
+
 def in_memory(images: tf.data.Dataset) -> tf.data.Dataset:
     """The same unbatched data set, read once and held as tensors.
 
