@@ -137,7 +137,7 @@ class BackdoorScores(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Refuses images and attacks that will not do before any epoch."""
         scored = self.classifier or self.model
-        classifier = getattr(scored, "classifier", scored)
+        classifier = _classifier_of(scored)
         admitted = door.admit(
             classifier,
             self.images,
@@ -199,7 +199,7 @@ class BatchCounter:
         precision: str | None = None,
     ):
         self._view = compute_view.ComputeView(classifier, precision)
-        self._classes = _facts_of(classifier).classes
+        self._classes = facts.facts_of(_classifier_of(classifier)).classes
         self._poisoning = poisoning
         self._replaced = list(replaced)
         self._count_batch = None
@@ -303,9 +303,9 @@ class BatchCounter:
         return tf.argmax(scores, axis=-1)
 
 
-def _facts_of(scored):
-    """The facts of a classifier, or of the one that a trainer holds."""
-    return facts.facts_of(getattr(scored, "classifier", scored))
+def _classifier_of(scored):
+    """A classifier itself, or the one that a trainer holds."""
+    return getattr(scored, "classifier", scored)
 
 
 def _with_class_numbers(batches, classes):
